@@ -1,0 +1,1 @@
+"""Differentiable optimisation and hyperspectral unmixing in JAX."""
