@@ -1,8 +1,8 @@
 """Algebra of pytrees: what `optax.tree` lacks, and the names the solvers read best by."""
 
-from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +41,15 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 
+def stable_norm(x: Params) -> Scalar:
+    """`norm` that neither overflows nor underflows, for one more pass over the entries."""
+    peaks = [jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(x) if leaf.size]
+    peak = jax.lax.stop_gradient(jnp.stack(peaks).max()) if peaks else jnp.ones((), dtype_of(x))
+    # A constant factor leaves the derivative of the product untouched.
+    unit = jnp.where(peak > 0, peak, 1)
+    return unit * norm(jax.tree.map(lambda a: a / unit, x))
+
+
 def add_scaled(x: Params, factor: ArrayLike, y: Params) -> Params:
     """`x + factor * y`, leaf by leaf, in the dtype of `x`."""
     return jax.tree.map(lambda a, b: a + jnp.asarray(factor, a.dtype) * b, x, y)
@@ -54,9 +63,7 @@ def where(predicate: ArrayLike, x: Params, y: Params) -> Params:
 def all_finite(x: Params) -> BoolScalar:
     """Whether every floating-point entry of a pytree is finite."""
     checks = [
-        jnp.all(jnp.isfinite(leaf))
-        for leaf in jax.tree.leaves(x)
-        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+        jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(x) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
     ]
     return jnp.stack(checks).all() if checks else jnp.asarray(True)
 
@@ -77,11 +84,34 @@ def as_inexact(x: Params) -> Params:
     return jax.tree.map(convert, x)
 
 
+def setting(value: ArrayLike) -> Array:
+    """A numeric setting as a strongly typed floating-point leaf, so that any two values of it compile once."""
+    array = jnp.asarray(value)
+    return array.astype(array.dtype if jnp.issubdtype(array.dtype, jnp.inexact) else jnp.result_type(float))
+
+
+def settings(value: Params) -> Params:
+    """`setting` on every leaf of a pytree."""
+    return jax.tree.map(setting, value)
+
+
+def match(value: ArrayLike, x: Array) -> Array:
+    """`value` in the dtype of `x`, broadcast to the shape of `x` unless it is a scalar (no rank promotion is left)."""
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.result_type(float)
+    array = jnp.asarray(value).astype(dtype)
+    return array if array.ndim == 0 else jnp.broadcast_to(array, x.shape)
+
+
+def expand(prefix: Params, x: Params) -> Params:
+    """A pytree prefix of `x` (one number, or one a block) spread over the leaves of `x`, each leaf like that of `x`."""
+    return jax.tree.map(match, jax.tree.broadcast(prefix, x), x)
+
+
 def default_tolerance(dtype: Any) -> float:
     """About the square root of the rounding unit: 1e-4 in float32, 1e-8 in float64."""
     return float(10.0 ** np.floor(np.log10(float(jnp.finfo(dtype).eps)) / 2))
 
 
-def map_arrays(fn: Callable[[Array], Array], x: Any) -> Any:
-    """Apply `fn` to the array leaves of a pytree and leave the rest alone."""
-    return jax.tree.map(lambda leaf: fn(leaf) if isinstance(leaf, jax.Array) else leaf, x)
+def stop_gradient(x: Any) -> Any:
+    """The same pytree with every floating-point array held constant; other leaves are left alone."""
+    return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf, x)

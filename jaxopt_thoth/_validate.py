@@ -22,3 +22,10 @@ def require_positive(value: ArrayLike, name: str) -> None:
     known = concrete(value)
     if known is not None and not np.all(known > 0):
         raise ValueError(f"{name} must be positive, got {known}; pass a value > 0.")
+
+
+def require_ordered(lower: ArrayLike, upper: ArrayLike) -> None:
+    """Raise `ValueError` unless every known entry of `lower` is at most that of `upper`."""
+    low, high = concrete(lower), concrete(upper)
+    if low is not None and high is not None and not np.all(low <= high):
+        raise ValueError(f"lower must not exceed upper, got {low} and {high}; swap them or widen the box.")

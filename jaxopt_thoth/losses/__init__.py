@@ -1,0 +1,10 @@
+"""Pointwise losses of a score against a target, with their derivatives, conjugates and curvatures."""
+
+from ._base import AbstractLoss as AbstractLoss
+from ._huber import Huber as Huber
+from ._logistic import Logistic as Logistic
+from ._multinomial import Multinomial as Multinomial
+from ._poisson import Poisson as Poisson
+from ._smoothed_hinge import SmoothedHinge as SmoothedHinge
+from ._squared import Squared as Squared
+from ._squared_hinge import SquaredHinge as SquaredHinge

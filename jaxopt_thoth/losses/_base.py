@@ -28,7 +28,7 @@ class AbstractLoss(eqx.Module):
 
     @property
     def curvature(self) -> Scalar:
-        """Least upper bound of the second derivative in the score (largest eigenvalue of the Hessian for several scores)."""
+        """Least upper bound of the second derivative in the score (of the Hessian, for several scores)."""
         raise NotImplementedError
 
     def conjugate(self, dual: Float[Array, "..."], target: Shaped[Array, "..."]) -> Float[Array, "..."]:
@@ -44,7 +44,7 @@ class AbstractLoss(eqx.Module):
     ) -> Float[Array, "..."]:
         """Bregman divergence of each row, `loss(new) - loss(old) - derivative(old) * (new - old)`."""
         linear = self.derivative(old, target) * (new - old)
-        linear = linear.reshape(linear.shape[: self(old, target).ndim] + (-1,)).sum(-1)
+        linear = linear.reshape((*linear.shape[: self(old, target).ndim], -1)).sum(-1)
         return self(new, target) - self(old, target) - linear
 
     def check_targets(self, targets: Shaped[Array, "..."]) -> None:

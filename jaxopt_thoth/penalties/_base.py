@@ -23,6 +23,8 @@ class AbstractPenalty(eqx.Module):
     is_separable: ClassVar[bool] = False
     is_convex: ClassVar[bool] = True
     is_indicator: ClassVar[bool] = False
+    # NumPy scalars on the left must hand the product to `__rmul__` instead of building an object array.
+    __array_ufunc__: ClassVar[None] = None
 
     def value(self, x: Params) -> Scalar:
         """Value g(x); for an indicator 0 inside the set (up to rounding) and infinity outside."""
@@ -58,15 +60,24 @@ class AbstractPenalty(eqx.Module):
 
     def conjugate_prox(self, dual: Params, step: ArrayLike) -> Params:
         """Proximal operator of the conjugate, by Moreau's identity `u - step * prox_{g/step}(u / step)`."""
-        inverse = 1 / jnp.asarray(step, _tree.dtype_of(dual))
+        inverse = 1 / jnp.asarray(step).astype(_tree.dtype_of(dual))
         inner = self.prox(_tree.scale(inverse, dual), inverse)
         return _tree.add_scaled(dual, -jnp.asarray(step), inner)
 
     def envelope(self, x: Params, step: ArrayLike) -> Scalar:
         """Moreau envelope `min_z g(z) + |z - x|^2 / (2 step)`."""
         p = self.prox(x, step)
-        return self.value(p) + _tree.squared_norm(_tree.sub(p, x)) / (2 * jnp.asarray(step))
+        squared = _tree.squared_norm(_tree.sub(p, x))
+        return self.value(p) + squared / (2 * jnp.asarray(step).astype(squared.dtype))
 
     def subdifferential_distance(self, x: Params, gradient: Params) -> Scalar:
         """Euclidean distance of `-gradient` to the subdifferential of g at `x`."""
         return _tree.norm(self.minimal_subgradient(x, gradient))
+
+    def __rmul__(self, factor: ArrayLike) -> "AbstractPenalty":
+        """`factor * penalty`, the penalty of value `factor * g(x)`."""
+        from ._scaled import Scaled
+
+        return Scaled(self, factor)
+
+    __mul__ = __rmul__

@@ -1,0 +1,6 @@
+"""Smooth terms f of a composite objective f + g."""
+
+from ._base import AbstractSmooth as AbstractSmooth
+from ._function_term import FunctionTerm as FunctionTerm
+from ._linear_model import LinearModel as LinearModel
+from ._quadratic import Quadratic as Quadratic

@@ -1,0 +1,52 @@
+"""What a solve returns: the solution, how it was reached, and whether to trust it."""
+
+import equinox as eqx
+from jaxtyping import Array
+
+from ._types import IntScalar, Params, Scalar, State
+
+
+class RESULTS(eqx.Enumeration):
+    converged = "The stopping criterion was met."
+    max_steps_reached = (
+        "The solver reached its maximum number of steps before the stopping criterion was met; "
+        "raise `max_steps`, loosen `tol`, or rescale the problem."
+    )
+    nonfinite = (
+        "A step produced a non-finite value, and the last finite iterate is returned; "
+        "check the data for NaN, or lower the step size."
+    )
+    diverged = "The residual grew without bound; lower the step size or leave it to the line search."
+    infeasible = "The constraint set is empty, or the objective is not finite at the starting point."
+
+
+class History(eqx.Module):
+    """Values after each step, of length `max_steps`, padded with NaN past the last step taken.
+
+    Attributes:
+        value: objective after each step.
+        error: stopping criterion after each step.
+    """
+
+    value: Array
+    error: Array
+
+
+class Solution(eqx.Module):
+    """The outcome of a solve; under `vmap` every field gains the batch axis.
+
+    Attributes:
+        params: the solution, with derivatives in the problem as the adjoint provides them.
+        state: the solver's state after the last step, to continue from.
+        num_steps: number of steps taken.
+        error: value of the stopping criterion at `params`.
+        result: a member of `RESULTS`; compare with `solution.result == RESULTS.converged`.
+        history: per-step record when it was asked for, else None.
+    """
+
+    params: Params
+    state: State
+    num_steps: IntScalar
+    error: Scalar
+    result: RESULTS
+    history: History | None = None

@@ -1,0 +1,40 @@
+import equinox as eqx
+from jax import lax
+
+from .. import _tree
+from .._types import Params, Scalar
+from ..problems import Composite
+from ._base import AbstractAdjoint
+from ._linearization import Linearization
+
+
+class Neumann(AbstractAdjoint):
+    """Differentiate by `num_terms` terms of the Neumann series of `(I - dT)^-1` past the identity.
+
+    The error is the contraction factor of the map to the power `num_terms + 1`; the cost is that many products, fixed.
+
+    Args:
+        num_terms: number of products with the Jacobian of the map; 0 is `OneStep`.
+
+    Raises:
+        ValueError: if `num_terms` is negative.
+
+    Example:
+        >>> from jaxopt_thoth import implicit
+        >>> adjoint = implicit.Neumann(20)
+    """
+
+    num_terms: int = eqx.field(static=True)
+
+    def __init__(self, num_terms: int):
+        if num_terms < 0:
+            raise ValueError(f"num_terms must be nonnegative, got {num_terms}.")
+        self.num_terms = num_terms
+
+    def tangent(self, problem: Composite, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
+        linearization = Linearization(problem, params, step)
+
+        def add_term(partial: Params, _: None) -> tuple[Params, None]:
+            return _tree.add(rhs, linearization.jacobian(partial)), None
+
+        return lax.scan(add_term, rhs, None, length=self.num_terms)[0]

@@ -1,0 +1,54 @@
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+from .. import _tree
+from .._types import Scalar
+from .._validate import concrete
+from ._base import AbstractLoss
+from ._domain import finite_where, negative_entropy, slack
+
+
+class Poisson(AbstractLoss):
+    """Negative log-likelihood of counts under a log link, `exp(score) - target * score`, without its constant.
+
+    Scores and targets have the same shape. The second derivative `exp(score)` is unbounded, so that `curvature` is
+    infinite and solvers must search for their step.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_thoth import losses
+        >>> float(losses.Poisson()(jnp.array(0.0), jnp.array(2)))
+        1.0
+    """
+
+    has_bounded_curvature: ClassVar[bool] = False
+
+    def __call__(self, score: Float[Array, "..."], target: Shaped[Array, "..."]) -> Float[Array, "..."]:
+        return jnp.exp(score) - _tree.match(target, score) * score
+
+    @property
+    def curvature(self) -> Scalar:
+        return jnp.asarray(jnp.inf)
+
+    def derivative(self, score: Float[Array, "..."], target: Shaped[Array, "..."]) -> Float[Array, "..."]:
+        return jnp.exp(score) - _tree.match(target, score)
+
+    def conjugate(self, dual: Float[Array, "..."], target: Shaped[Array, "..."]) -> Float[Array, "..."]:
+        count = _tree.match(target, dual)
+        rate = dual + count
+        inside = rate >= -slack(dual) * (1 + jnp.abs(count))
+        return finite_where(inside, negative_entropy(rate) - rate)
+
+    def divergence(
+        self, new: Float[Array, "..."], old: Float[Array, "..."], target: Shaped[Array, "..."]
+    ) -> Float[Array, "..."]:
+        change = new - old
+        return jnp.exp(old) * (jnp.expm1(change) - change)
+
+    def check_targets(self, targets: Shaped[Array, "..."]) -> None:
+        known = concrete(targets)
+        if known is not None and not np.all((known >= 0) & np.isfinite(known)):
+            raise ValueError("targets of Poisson must be counts; pass finite values >= 0.")

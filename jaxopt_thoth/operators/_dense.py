@@ -1,0 +1,30 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._base import AbstractOperator
+
+
+class DenseOperator(AbstractOperator):
+    """A matrix (n, p) held as an array; its products run in the highest matrix precision."""
+
+    matrix: Float[Array, "n p"]
+
+    def matvec(self, x: Float[Array, "p *k"]) -> Float[Array, "n *k"]:
+        return jnp.matmul(self.matrix, x, precision=jax.lax.Precision.HIGHEST)
+
+    def rmatvec(self, x: Float[Array, "n *k"]) -> Float[Array, "p *k"]:
+        return jnp.matmul(self.matrix.T, x, precision=jax.lax.Precision.HIGHEST)
+
+    def columns(self, indices: Array) -> Float[Array, "n k"]:
+        return self.matrix[:, indices]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.matrix.shape[0], self.matrix.shape[1]
+
+    @property
+    def dtype(self) -> Any:
+        return self.matrix.dtype

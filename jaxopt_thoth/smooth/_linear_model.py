@@ -1,0 +1,130 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Shaped
+
+from .. import _tree
+from .._types import Scalar
+from ..losses import AbstractLoss, Multinomial
+from ..operators import AbstractOperator, as_operator, spectral_norm
+from ._base import AbstractSmooth
+from ._quadratic import Quadratic
+
+
+class LinearModel(AbstractSmooth):
+    """Mean over rows of a loss of a linear score, `1/n sum_i loss((A w)_i, target_i)`.
+
+    The mean makes a penalty's strength agree with scikit-learn's `alpha`. Parameters are (p,), or (p, k) for k
+    outputs, whose losses add up within a row.
+
+    Args:
+        loss: pointwise loss, for example `losses.Squared()`.
+        design: the matrix A, (n, p): dense, SciPy sparse, BCOO, or a lineax operator.
+        targets: (n,) or (n, k), as the loss takes them.
+
+    Raises:
+        ValueError: if the rows of `targets` and `design` differ, or the targets are not what the loss takes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_thoth import losses, smooth
+        >>> model = smooth.LinearModel(losses.Squared(), jnp.eye(2), jnp.array([1.0, 2.0]))
+        >>> print(model.value(jnp.zeros(2)))
+        1.25
+    """
+
+    loss: AbstractLoss
+    design: AbstractOperator
+    targets: Shaped[Array, "n *k"]
+
+    def __init__(self, loss: AbstractLoss, design: Any, targets: ArrayLike):
+        self.loss = loss
+        self.design = as_operator(design)
+        self.targets = jnp.asarray(targets)
+        if self.targets.shape[:1] != self.design.shape[:1]:
+            raise ValueError(
+                f"targets must have {self.design.shape[0]} rows like design, got shape {self.targets.shape}."
+            )
+        loss.check_targets(self.targets)
+        if jnp.issubdtype(self.targets.dtype, jnp.inexact) or not isinstance(loss, Multinomial):
+            self.targets = self.targets.astype(self.design.dtype)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows n of the design."""
+        return self.design.shape[0]
+
+    def value(self, params: Float[Array, "p *k"]) -> Scalar:
+        return self._value(self.image(params))
+
+    def _value(self, scores: Array) -> Scalar:
+        return jnp.sum(self.loss(scores, self.targets)) / self.num_rows
+
+    def image(self, params: Float[Array, "p *k"]) -> Float[Array, "n *k"]:
+        """The scores A w, (n,) or (n, k)."""
+        return self.design.matvec(params)
+
+    def value_and_grad_at(self, params: Any, image: Float[Array, "n *k"]) -> tuple[Scalar, Array]:
+        slope = self.loss.derivative(image, self.targets) / self.num_rows
+        return self._value(image), self.design.rmatvec(slope)
+
+    def hvp(self, params: Float[Array, "p *k"], vector: Float[Array, "p *k"]) -> Array:
+        slope = lambda scores: self.loss.derivative(scores, self.targets)
+        curved = jax.jvp(slope, (self.image(params),), (self.image(vector),))[1]
+        return self.design.rmatvec(curved / self.num_rows)
+
+    def hessian_block(self, params: Float[Array, " p"], indices: Array) -> Float[Array, "k k"]:
+        """Rows and columns `indices` of the Hessian, from those columns of the design alone."""
+        columns = self.design.columns(indices)
+        slope = lambda scores: self.loss.derivative(scores, self.targets)
+        scores = self.image(params)
+        curvature = jax.jvp(slope, (scores,), (jnp.ones_like(scores),))[1] / self.num_rows
+        return jnp.matmul(columns.T, curvature[:, None] * columns, precision=jax.lax.Precision.HIGHEST)
+
+    def lipschitz(self) -> Scalar | None:
+        if not self.loss.has_bounded_curvature:
+            return None
+        curvature = jnp.asarray(self.loss.curvature, self.design.dtype)
+        return curvature * spectral_norm(self.design) ** 2 / self.num_rows
+
+    def divergence(self, new, new_image, old, old_image, old_value, old_gradient) -> tuple[Scalar, Scalar]:
+        n = self.num_rows
+        eps = jnp.finfo(old_value.dtype).eps
+        divergence = jnp.sum(self.loss.divergence(new_image, old_image, self.targets)) / n
+        if not self.loss.has_bounded_curvature:
+            return divergence, 8 * eps * (1 + jnp.abs(old_value))
+        # What the difference of two rounded images loses, through the curvature bound |A d|^2 / 2n.
+        curvature = jnp.asarray(self.loss.curvature, old_value.dtype)
+        change = _tree.norm(new_image - old_image)
+        lost = 4 * eps * (_tree.norm(new_image) + _tree.norm(old_image))
+        noise = curvature * (change + lost) * lost / n
+        if self.loss.is_quadratic:
+            return divergence, noise
+        # The bound takes over where rounding drowns the difference of losses.
+        bound = curvature * change**2 / (2 * n)
+        resolved = divergence > 800 * eps * (1 + jnp.abs(old_value))
+        return jnp.where(resolved, jnp.minimum(divergence, bound), bound), noise
+
+    def as_quadratic(self) -> Quadratic:
+        """The same function through the Gram matrix A'A / n: one (p, p) product a step, whatever the number of rows.
+
+        Raises:
+            TypeError: unless the loss is quadratic in the score.
+        """
+        if not self.loss.is_quadratic:
+            raise TypeError(f"Only a quadratic loss has a Gram form; {type(self.loss).__name__} is not quadratic.")
+        n = self.num_rows
+        gram = self.design.rmatvec(self.design.columns(jnp.arange(self.design.shape[1]))) / n
+        return Quadratic(gram, -self.design.rmatvec(self.targets) / n, jnp.sum(self.targets**2) / (2 * n))
+
+    def check(self, params: Any) -> Any:
+        outputs = self.targets.shape[1:]
+        rows = self.design.shape[1]
+        if not isinstance(params, jax.Array) or params.shape[:1] != (rows,) or params.ndim > 2:
+            got = jax.tree.map(jnp.shape, params)
+            raise ValueError(f"params must be an array of shape ({rows},) or ({rows}, k) for this design, got {got}.")
+        if not isinstance(self.loss, Multinomial) and params.shape[1:] != outputs:
+            raise ValueError(f"params must have shape {(rows, *outputs)} for targets of shape {self.targets.shape}, "
+                             f"got {params.shape}.")
+        return params.astype(jnp.promote_types(params.dtype, self.design.dtype))

@@ -1,0 +1,77 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from .. import _tree
+from .._types import Scalar
+from ..operators import AbstractOperator, as_operator, spectral_norm
+from ._base import AbstractSmooth
+
+
+class Quadratic(AbstractSmooth):
+    """The quadratic `1/2 <w, Q w> + <q, w> + constant`.
+
+    Args:
+        matrix: symmetric positive semidefinite Q, (p, p); dense, sparse, or a lineax operator.
+        vector: q, (p,) or (p, k) for k columns at once; zero by default.
+        constant: added to the value.
+
+    Raises:
+        ValueError: if Q is not square or `vector` does not fit it.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_thoth import smooth
+        >>> term = smooth.Quadratic(jnp.diag(jnp.array([1.0, 2.0])), jnp.array([-1.0, 0.0]))
+        >>> print(term.value(jnp.array([1.0, 1.0])))
+        0.5
+    """
+
+    matrix: AbstractOperator
+    vector: Float[Array, "p *k"]
+    constant: Scalar
+
+    def __init__(self, matrix: Any, vector: ArrayLike | None = None, constant: ArrayLike = 0.0):
+        self.matrix = as_operator(matrix)
+        rows, columns = self.matrix.shape
+        if rows != columns:
+            raise ValueError(f"matrix must be square (p, p), got {(rows, columns)}.")
+        dtype = self.matrix.dtype
+        self.vector = jnp.zeros((rows,), dtype) if vector is None else jnp.asarray(vector, dtype)
+        if self.vector.shape[:1] != (rows,):
+            raise ValueError(f"vector must have {rows} rows like matrix, got shape {self.vector.shape}.")
+        self.constant = jnp.asarray(constant, dtype)
+
+    def value(self, params: Float[Array, "p *k"]) -> Scalar:
+        return self.value_and_grad_at(params, self.image(params))[0]
+
+    def image(self, params: Float[Array, "p *k"]) -> Float[Array, "p *k"]:
+        return self.matrix.matvec(params)
+
+    def value_and_grad_at(self, params: Float[Array, "p *k"], image: Any) -> tuple[Scalar, Array]:
+        value = _tree.vdot(params, image) / 2 + _tree.vdot(self.vector, params) + self.constant
+        return value, image + self.vector
+
+    def hvp(self, params: Float[Array, "p *k"], vector: Float[Array, "p *k"]) -> Array:
+        return self.matrix.matvec(vector)
+
+    def hessian_block(self, params: Float[Array, " p"], indices: Array) -> Float[Array, "k k"]:
+        """Rows and columns `indices` of the Hessian."""
+        return self.matrix.columns(indices)[indices]
+
+    def lipschitz(self) -> Scalar:
+        return spectral_norm(self.matrix)
+
+    def divergence(self, new, new_image, old, old_image, old_value, old_gradient) -> tuple[Scalar, Scalar]:
+        change, image_change = new - old, new_image - old_image
+        lost = 4 * jnp.finfo(old_value.dtype).eps * (_tree.norm(new_image) + _tree.norm(old_image))
+        return _tree.vdot(change, image_change) / 2, _tree.norm(change) * lost
+
+    def check(self, params: Any) -> Any:
+        if not isinstance(params, jax.Array) or params.shape != self.vector.shape:
+            raise ValueError(
+                f"params must be an array of shape {self.vector.shape} like vector, got {jax.tree.map(jnp.shape, params)}."
+            )
+        return params.astype(jnp.promote_types(params.dtype, self.vector.dtype))

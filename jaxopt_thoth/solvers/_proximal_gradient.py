@@ -1,0 +1,286 @@
+from typing import Any, Self
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import ArrayLike
+
+from .. import _tree
+from .._types import BoolScalar, IntScalar, Params, Scalar
+from .._validate import require_nonnegative, require_positive
+from ..problems import Composite
+from ._base import AbstractSolver
+
+
+# A trial step shrinks at least by `shrink` and at most a hundredfold, so that this many reach any curvature.
+_MAX_TRIALS = 60
+
+
+class ProximalGradientState(eqx.Module):
+    """State of `ProximalGradient`.
+
+    Attributes:
+        image: image of the current iterate under the linear map of the smooth term.
+        direction: momentum; the next gradient is taken at `params + direction / t`, t the next of the sequence.
+        direction_image: image of `direction`.
+        step_size: last step size that passed the line search.
+        momentum: last t of the accelerated sequence; 1 after a restart.
+        error: relative norm of the prox-gradient residual.
+        value: objective at the current iterate (kept by the monotone variant only).
+    """
+
+    image: Any
+    direction: Params
+    direction_image: Any
+    step_size: Scalar
+    momentum: Scalar
+    error: Scalar
+    value: Scalar
+
+
+class _Point(eqx.Module):
+    """Where the gradient of a step is taken."""
+
+    params: Params
+    image: Any
+    value: Scalar
+    gradient: Params
+
+
+class _Trial(eqx.Module):
+    """The prox-gradient step from a point, for one step size."""
+
+    step_size: Scalar
+    params: Params
+    image: Any
+    change: Params
+    divergence: Scalar
+    noise: Scalar
+    count: IntScalar
+
+    @property
+    def bound(self) -> Scalar:
+        return _tree.squared_norm(self.change) / (2 * self.step_size)
+
+    @property
+    def accepted(self) -> BoolScalar:
+        return self.divergence <= self.bound * (1 + 1e-3) + self.noise
+
+
+class ProximalGradient(AbstractSolver):
+    """Proximal gradient descent, accelerated (FISTA) or plain (ISTA), for `Composite` problems.
+
+    Accelerated steps extrapolate with the sequence of Beck and Teboulle (2009), corrected for a step size that may grow
+    (Scheinberg, Goldfarb and Bai, 2014), and restart when momentum points uphill (O'Donoghue and Candes, 2015).
+    The line search tests the Bregman divergence of f against `|d|^2 / (2 step)`: exact for quadratic losses, and free of
+    cancellation where the loss bounds its curvature. Failed trials cost one product with the design matrix each.
+
+    The error is `|y - w| / step`, with w the prox-gradient step from the extrapolated point y, relative to
+    `max(1, |grad f(y)|)`; w is stationary up to `(1 + step * L)` times that.
+
+    Args:
+        step_size: fixed step size; None searches for it, or takes `1 / L` with `line_search=False`.
+        accelerated: extrapolate (FISTA) or not (ISTA).
+        line_search: backtracking; by default on when no `step_size` is given, which then only starts the search.
+        restart: adaptive restart of the momentum.
+        monotone: never let the objective rise (MFISTA, Beck and Teboulle 2009); costs one value a step.
+        shrink: factor on a step size that failed; the measured curvature may shrink it further.
+        growth: factor on the step size before each step, so that it can follow the local curvature.
+        tol: tolerance on the error; 1e-8 in float64 and 1e-4 in float32 by default.
+        max_steps: bound on the number of steps.
+        unrolled: keep the search out of the derivative, so that reverse mode can pass through a step; costs one more
+            trial a step, and is set by the adjoints that need it.
+
+    Raises:
+        ValueError: if a setting is out of range, or if `line_search=False` meets a smooth term without a known Lipschitz
+            constant and no `step_size`.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_thoth as jt
+        >>> problem = jt.Composite(jt.Quadratic(jnp.eye(2), jnp.array([-3.0, 1.0])), jt.penalties.NonNegative())
+        >>> print(jt.solve(problem, jt.ProximalGradient(), jnp.zeros(2)).params)
+        [3. 0.]
+    """
+
+    step_size: Scalar | None
+    shrink: Scalar
+    growth: Scalar
+    tol: Scalar | None
+    accelerated: bool = eqx.field(static=True)
+    line_search: bool = eqx.field(static=True)
+    restart: bool = eqx.field(static=True)
+    monotone: bool = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+    unrolled: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        step_size: ArrayLike | None = None,
+        accelerated: bool = True,
+        *,
+        line_search: bool | None = None,
+        restart: bool = True,
+        monotone: bool = False,
+        shrink: ArrayLike = 0.5,
+        growth: ArrayLike = 1.1,
+        tol: ArrayLike | None = None,
+        max_steps: int = 10_000,
+        unrolled: bool = False,
+    ):
+        default = jnp.result_type(float)
+        if step_size is not None:
+            require_positive(step_size, "step_size")
+        if tol is not None:
+            require_nonnegative(tol, "tol")
+        require_positive(shrink, "shrink")
+        require_nonnegative(jnp.asarray(growth, default) - 1, "growth - 1")
+        require_positive(1 - jnp.asarray(shrink, default), "1 - shrink")
+        if max_steps < 0:
+            raise ValueError(f"max_steps must be nonnegative, got {max_steps}.")
+        self.step_size = None if step_size is None else jnp.asarray(step_size, default)
+        self.shrink = jnp.asarray(shrink, default)
+        self.growth = jnp.asarray(growth, default)
+        self.tol = None if tol is None else jnp.asarray(tol, default)
+        self.accelerated = accelerated
+        self.line_search = step_size is None if line_search is None else line_search
+        self.restart = restart
+        self.monotone = monotone
+        self.max_steps = max_steps
+        self.unrolled = unrolled
+
+    def init(self, problem: Composite, params: Params) -> ProximalGradientState:
+        dtype = _tree.dtype_of(params)
+        image = problem.smooth.image(params)
+        return ProximalGradientState(
+            image=image,
+            direction=_tree.zeros_like(params),
+            direction_image=_tree.zeros_like(image),
+            step_size=self._first_step_size(problem, params, image).astype(dtype),
+            momentum=jnp.ones((), dtype),
+            error=jnp.asarray(jnp.inf, dtype),
+            value=problem.value(params).astype(dtype) if self.monotone else jnp.zeros((), dtype),
+        )
+
+    def step(
+        self, problem: Composite, params: Params, state: ProximalGradientState
+    ) -> tuple[Params, ProximalGradientState]:
+        step_size = state.step_size * self.growth.astype(state.step_size.dtype) if self.line_search else state.step_size
+        if self.accelerated:
+            # A larger step needs a smaller t, so that t (t - 1) step never exceeds the last t^2 step.
+            ratio = state.step_size / step_size
+            momentum = (1 + jnp.sqrt(1 + 4 * ratio * state.momentum**2)) / 2
+            point = self._point(
+                problem,
+                _tree.add_scaled(params, 1 / momentum, state.direction),
+                _tree.add_scaled(state.image, 1 / momentum, state.direction_image),
+            )
+        else:
+            momentum = state.momentum
+            point = self._point(problem, params, state.image)
+        trial = self._search(problem, point, step_size)
+        # Where rounding drowns the test, a step size may not grow on the strength of it.
+        tested = trial.bound > trial.noise
+        next_step_size = jnp.where(tested, trial.step_size, jnp.minimum(trial.step_size, state.step_size))
+        error = _tree.norm(trial.change) / trial.step_size / jnp.maximum(1, _tree.norm(point.gradient))
+
+        move = _tree.sub(trial.params, params)
+        image_move = _tree.sub(trial.image, state.image)
+        value = state.value
+        accepted = jnp.asarray(True)
+        if self.monotone:
+            smooth_value, _ = problem.smooth.value_and_grad_at(trial.params, trial.image)
+            new_value = smooth_value + problem.penalty.value(trial.params)
+            accepted = new_value <= state.value
+            value = jnp.where(accepted, new_value, state.value)
+        factor = jnp.where(accepted, momentum - 1, momentum)
+        if self.restart and self.accelerated:
+            uphill = _tree.vdot(trial.change, move) < 0
+            stop = uphill | ~accepted
+            factor = jnp.where(stop, 0, factor)
+            momentum = jnp.where(stop, 1, momentum)
+        if not self.accelerated:
+            factor = jnp.zeros_like(factor)
+        new_state = ProximalGradientState(
+            image=_tree.where(accepted, trial.image, state.image),
+            direction=_tree.scale(factor, move),
+            direction_image=_tree.scale(factor, image_move),
+            step_size=next_step_size,
+            momentum=momentum,
+            error=jnp.where(accepted, error, state.error),
+            value=value,
+        )
+        return _tree.where(accepted, trial.params, params), new_state
+
+    def error(self, problem: Composite, params: Params, state: ProximalGradientState) -> Scalar:
+        return state.error
+
+    def fixed_point_step(self, problem: Composite, params: Params, state: ProximalGradientState) -> Scalar:
+        return state.step_size
+
+    def for_unrolling(self) -> Self:
+        return type(self)(
+            self.step_size,
+            self.accelerated,
+            line_search=self.line_search,
+            restart=self.restart,
+            monotone=self.monotone,
+            shrink=self.shrink,
+            growth=self.growth,
+            tol=self.tol,
+            max_steps=self.max_steps,
+            unrolled=True,
+        )
+
+    def _first_step_size(self, problem: Composite, params: Params, image: Any) -> Scalar:
+        if self.step_size is not None:
+            return self.step_size
+        if self.line_search:
+            # Curvature along the gradient: at most L, so that the first trial is never timid.
+            _, gradient = problem.smooth.value_and_grad_at(params, image)
+            curvature = _tree.vdot(gradient, problem.smooth.hvp(params, gradient))
+            guess = _tree.squared_norm(gradient) / jnp.where(curvature > 0, curvature, 1)
+            return lax.stop_gradient(jnp.where((guess > 0) & (curvature > 0) & jnp.isfinite(guess), guess, 1))
+        lipschitz = problem.smooth.lipschitz()
+        if lipschitz is None:
+            raise ValueError(
+                f"{type(problem.smooth).__name__} has no known Lipschitz constant; pass step_size=, or line_search=True."
+            )
+        # The norm is estimated from below.
+        return 1 / jnp.maximum(1.0001 * lipschitz, jnp.finfo(lipschitz.dtype).tiny)
+
+    def _point(self, problem: Composite, params: Params, image: Any) -> _Point:
+        value, gradient = problem.smooth.value_and_grad_at(params, image)
+        return _Point(params, image, value, gradient)
+
+    def _attempt(self, problem: Composite, point: _Point, step_size: Scalar, count: IntScalar) -> _Trial:
+        moved = _tree.add_scaled(point.params, -step_size, point.gradient)
+        new = problem.penalty.prox(moved, step_size)
+        image = problem.smooth.image(new)
+        divergence, noise = problem.smooth.divergence(
+            new, image, point.params, point.image, point.value, point.gradient
+        )
+        return _Trial(step_size, new, image, _tree.sub(new, point.params), divergence, noise, count)
+
+    def _search(self, problem: Composite, point: _Point, step_size: Scalar) -> _Trial:
+        first = jnp.asarray(0, jnp.int32)
+        if not self.line_search:
+            return self._attempt(problem, point, step_size, first)
+        if not self.unrolled:
+            return self._backtrack(problem, point, step_size)
+        # Reverse mode cannot pass the search's loop: search on frozen values, then take the step once more.
+        frozen_problem, frozen_point, frozen_step = _tree.stop_gradient((problem, point, step_size))
+        found = self._backtrack(frozen_problem, frozen_point, frozen_step).step_size
+        return self._attempt(problem, point, found, first)
+
+    def _backtrack(self, problem: Composite, point: _Point, step_size: Scalar) -> _Trial:
+        def shorten(trial: _Trial) -> _Trial:
+            # The step size that the measured curvature would have passed, kept within safe factors.
+            measured = 0.95 * trial.step_size * trial.bound / trial.divergence
+            shrunk = self.shrink.astype(step_size.dtype) * trial.step_size
+            shorter = jnp.where(measured > trial.step_size / 100, measured, trial.step_size / 100)
+            return self._attempt(problem, point, jnp.minimum(shorter, shrunk), trial.count + 1)
+
+        def failed(trial: _Trial) -> BoolScalar:
+            return ~trial.accepted & (trial.count < _MAX_TRIALS)
+
+        return lax.while_loop(failed, shorten, self._attempt(problem, point, step_size, jnp.asarray(0, jnp.int32)))

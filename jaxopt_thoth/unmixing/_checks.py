@@ -1,0 +1,55 @@
+"""Checks of the arguments of this room; shapes always, values where they are known."""
+
+from operator import index
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from .. import _tree, _validate
+
+
+def as_matrix(value: ArrayLike, name: str, shape: str, hint: str = "") -> Float[Array, "rows columns"]:
+    """`value` as a real floating-point matrix; raises `ValueError` naming the argument otherwise."""
+    array = _tree.as_inexact(value)
+    if array.ndim != 2 or 0 in array.shape or not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"{name} must be a real matrix of shape {shape}, got {array.dtype}{array.shape}.{hint}")
+    return array
+
+
+def as_pixels(pixels: ArrayLike) -> Float[Array, "L N"]:
+    """`pixels` as an (L, N) matrix."""
+    return as_matrix(pixels, "pixels", "(L, N)", " Turn a cube (H, W, L) into a matrix with cube_to_pixels.")
+
+
+def as_mask(mask: ArrayLike | None, num_pixels: int) -> Bool[Array, " N"]:
+    """`mask` as N booleans, all true by default."""
+    if mask is None:
+        return jnp.ones(num_pixels, bool)
+    array = jnp.asarray(mask)
+    if array.shape != (num_pixels,) or array.dtype != bool:
+        raise ValueError(
+            f"mask must hold one boolean a pixel, shape ({num_pixels},), got {array.dtype}{array.shape}; "
+            "pass True for the valid pixels."
+        )
+    return array
+
+
+def check_count(num_endmembers: int, least: int, pixels: Float[Array, "L N"], mask: Bool[Array, " N"]) -> None:
+    """Raise `ValueError` unless `least <= num_endmembers <=` the number of valid pixels."""
+    try:
+        count = index(num_endmembers)
+    except TypeError:
+        raise ValueError(f"num_endmembers must be a static integer, got {num_endmembers!r}; pass an int.") from None
+    known = _validate.concrete(mask)
+    available = pixels.shape[1] if known is None else int(known.sum())
+    if not least <= count <= available:
+        raise ValueError(f"num_endmembers must be between {least} and {available} (valid pixels), got {count}.")
+
+
+def same_dtype(first: Array, first_name: str, second: Array, second_name: str) -> None:
+    """Raise `ValueError` unless two arrays have one dtype."""
+    if first.dtype != second.dtype:
+        raise ValueError(
+            f"{first_name} and {second_name} must have one dtype, got {first.dtype} and {second.dtype}; "
+            f"convert one with .astype."
+        )

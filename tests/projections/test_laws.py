@@ -1,0 +1,187 @@
+"""Laws that hold for every projection: a new set is one row of the table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import hypothesis
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+from jaxopt_thoth import projections
+
+
+N = 5
+NORMAL = np.array([1.0, -2.0, 0.5, 0.0, 1.5])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A projection with one scalar setting `s`, and its set as SciPy constraints (equal to zero, at least zero)."""
+
+    project: Callable
+    equal: Callable | None = None
+    at_least: Callable | None = None
+    bounds: Callable | None = None
+
+
+CASES = {
+    "simplex": Case(projections.simplex, equal=lambda z, s: z.sum() - s, bounds=lambda s: (0, None)),
+    # |z|_1 <= s as its 2^n facets, which keeps the oracle smooth.
+    "l1_ball": Case(
+        projections.l1_ball,
+        at_least=lambda z, s: s - np.array(np.meshgrid(*[[-1, 1]] * N)).reshape(N, -1).T @ z,
+    ),
+    "l2_ball": Case(projections.l2_ball, at_least=lambda z, s: s**2 - z @ z),
+    "linf_ball": Case(projections.linf_ball, bounds=lambda s: (-s, s)),
+    "box": Case(lambda x, s: projections.box(x, -0.3, s), bounds=lambda s: (-0.3, s)),
+    "nonnegative": Case(lambda x, s: projections.nonnegative(x), bounds=lambda s: (0, None)),
+    "halfspace": Case(lambda x, s: projections.halfspace(x, NORMAL, s), at_least=lambda z, s: s - NORMAL @ z),
+    "hyperplane": Case(lambda x, s: projections.hyperplane(x, NORMAL, s), equal=lambda z, s: NORMAL @ z - s),
+}
+case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+POINTS = np.random.default_rng(3).normal(size=(6, N)) * np.array([0.2, 0.5, 1, 1, 2, 4])[:, None]
+
+
+@case
+def test_nearest_point_of_the_set(case):
+    setting = 0.8
+    kinds = (("eq", case.equal), ("ineq", case.at_least))
+    constraints = [{"type": kind, "fun": fn, "args": (setting,)} for kind, fn in kinds if fn]
+    project = jax.jit(case.project)
+    for x in POINTS:
+        oracle = scipy.optimize.minimize(
+            lambda z: 0.5 * ((z - x) ** 2).sum(),
+            np.full(N, setting / N),
+            jac=lambda z: z - x,
+            bounds=[case.bounds(setting)] * N if case.bounds else None,
+            constraints=constraints,
+            method="SLSQP",
+            options={"ftol": 1e-15, "maxiter": 300},
+        )
+        np.testing.assert_allclose(project(jnp.asarray(x), setting), oracle.x, atol=2e-6)
+
+
+@case
+def test_idempotent_and_firmly_nonexpansive(case):
+    @jax.jit
+    def parts(x, y):
+        p, q = case.project(x, 0.8), case.project(y, 0.8)
+        return p, case.project(p, 0.8), jnp.vdot(p - q, p - q), jnp.vdot(p - q, x - y)
+
+    vectors = hnp.arrays(float, N, elements=st.floats(-20, 20, allow_subnormal=False))
+
+    @hypothesis.settings(deadline=None, max_examples=30)
+    @hypothesis.given(vectors, vectors)
+    def law(x, y):
+        p, again, squared, inner = parts(jnp.asarray(x), jnp.asarray(y))
+        np.testing.assert_allclose(again, p, atol=1e-12)
+        assert squared <= inner + 1e-10
+
+    law()
+
+
+@case
+def test_derivatives(case):
+    project = lambda x, s: case.project(x, s)
+
+    @jax.jit
+    def everything(x, s):
+        forward, reverse = (mode(project, (0, 1))(x, s) for mode in (jax.jacfwd, jax.jacrev))
+        second = jax.jacfwd(jax.jacrev(lambda x, s: jnp.sum(project(x, s) ** 3), (0, 1)), (0, 1))(x, s)
+        return project(x, s), forward, reverse, second
+
+    h = 1e-6
+    for x in map(jnp.asarray, POINTS):
+        _, (dx, ds), (rx, rs), second = everything(x, jnp.asarray(0.8))
+        np.testing.assert_allclose(rx, dx, atol=1e-12)
+        np.testing.assert_allclose(rs, ds, atol=1e-12)
+        np.testing.assert_allclose(dx, dx.T, atol=1e-12)
+        eigenvalues = np.linalg.eigvalsh(dx)
+        assert eigenvalues.min() >= -1e-12 and eigenvalues.max() <= 1 + 1e-12
+        direction = jnp.asarray(np.random.default_rng(5).normal(size=N))
+        along = lambda t: everything(x + t * direction, jnp.asarray(0.8))[0]
+        np.testing.assert_allclose(dx @ direction, (along(h) - along(-h)) / (2 * h), atol=1e-7)
+        moved = lambda t: everything(x, jnp.asarray(0.8 + t))[0]
+        np.testing.assert_allclose(ds, (moved(h) - moved(-h)) / (2 * h), atol=1e-7)
+        assert all(jnp.isfinite(part).all() for part in jax.tree.leaves(second))
+
+
+@case
+@pytest.mark.parametrize("x", [np.zeros(N), np.ones(N), np.r_[1.0, 1.0, 0, 0, 0], -np.ones(N)], ids=str)
+@pytest.mark.parametrize("setting", [0.0, 1.0])
+def test_no_nan_at_zero_and_at_ties(case, x, setting):
+    both = jax.jit(lambda x, s: (case.project(x, s), jax.jacrev(case.project, (0, 1))(x, s)))
+    assert all(jnp.isfinite(part).all() for part in jax.tree.leaves(both(jnp.asarray(x), jnp.asarray(setting))))
+
+
+@pytest.mark.parametrize("name", ["simplex", "l1_ball", "l2_ball", "linf_ball"])
+def test_radius_zero_leaves_only_zero(name):
+    project = getattr(projections, name)
+    for x in (*POINTS, np.zeros(N), np.ones(N)):
+        np.testing.assert_array_equal(project(jnp.asarray(x), 0.0), np.zeros(N))
+        np.testing.assert_allclose(jax.jacrev(project)(jnp.asarray(x), 0.0), np.zeros((N, N)), atol=0.5)
+
+
+@case
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_dtype_in_is_dtype_out(case, dtype):
+    x = jax.ShapeDtypeStruct((N,), dtype)
+    for setting in (1, 0.5, jnp.asarray(0.5, jnp.float32), np.float64(0.5)):
+        assert jax.eval_shape(lambda x, s=setting: case.project(x, s), x).dtype == dtype
+
+
+@case
+def test_length_one_and_integer_points(case):
+    if case in (CASES["halfspace"], CASES["hyperplane"]):
+        return
+    assert case.project(jnp.asarray([3.0]), 0.5).shape == (1,)
+    assert case.project(jnp.arange(4), 0.5).dtype == jnp.float64
+
+
+@case
+def test_vmap_is_a_loop_and_one_compilation_serves_all_settings(case):
+    traces = []
+
+    @jax.jit
+    def project(x, s):
+        traces.append(1)
+        return case.project(x, s)
+
+    settings = jnp.asarray([0.3, 0.8, 2.0])
+    x = jnp.asarray(POINTS[3])
+    loop = jnp.stack([project(x, s) for s in settings])
+    assert len(traces) == 1
+    np.testing.assert_allclose(jax.vmap(case.project, (None, 0))(x, settings), loop, atol=1e-14)
+
+
+@case
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_extreme_scales_in_float32(case, scale):
+    """Projection commutes with scaling the point and the set together, even where squares leave the float range."""
+    if case in (CASES["box"],):
+        return
+    for x in POINTS:
+        small = case.project(jnp.asarray(x, jnp.float32), 0.8)
+        large = case.project(jnp.asarray(x * scale, jnp.float32), 0.8 * scale)
+        np.testing.assert_allclose(np.asarray(large, float) / scale, small, atol=3e-6)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: projections.simplex(jnp.ones(2), -1.0), "radius must be nonnegative, got -1.0; pass a value >= 0"),
+        (lambda: projections.l1_ball(jnp.ones(2), -1.0), "radius must be nonnegative"),
+        (lambda: projections.l2_ball(jnp.ones(2), -1.0), "radius must be nonnegative"),
+        (lambda: projections.linf_ball(jnp.ones(2), -1.0), "radius must be nonnegative"),
+        (lambda: projections.simplex(jnp.ones(2), jnp.nan), "radius must be nonnegative"),
+        (lambda: projections.box(jnp.ones(2), 1.0, 0.0), "lower must not exceed upper.*swap them or widen"),
+    ],
+)
+def test_impossible_sets_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
