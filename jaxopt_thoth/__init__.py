@@ -13,6 +13,7 @@ from . import (
     smooth as smooth,
     solvers as solvers,
     stopping as stopping,
+    unmixing as unmixing,
 )
 from ._result import RESULTS as RESULTS, Solution as Solution
 from .problems import Composite as Composite

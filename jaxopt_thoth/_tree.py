@@ -103,8 +103,8 @@ def match(value: ArrayLike, x: Array) -> Array:
 
 
 def expand(prefix: Params, x: Params) -> Params:
-    """A pytree prefix of `x` (one number, or one a block) spread over the leaves of `x`, each leaf like that of `x`."""
-    return jax.tree.map(match, jax.tree.broadcast(prefix, x), x)
+    """A pytree prefix of `x` (one number, or one a block) spread to the leaves and shapes of `x`."""
+    return jax.tree.map(lambda value, a: jnp.broadcast_to(match(value, a), a.shape), jax.tree.broadcast(prefix, x), x)
 
 
 def default_tolerance(dtype: Any) -> float:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ._defaults import HEIGHT, SNR, WIDTH
 from ._errors import InputError
 
 
@@ -46,22 +47,24 @@ def unmix(
     endmembers: Endmembers,
     out: Annotated[Path, typer.Option(help="Directory to write; files of an earlier report in it are replaced.")],
     scene: Annotated[
-        Path | None, typer.Argument(help="A .npz or .mat file; without it a simulated scene is unmixed.")
+        Path | None,
+        typer.Argument(metavar="[SCENE]", help="A .npz or .mat file; without it a simulated scene is unmixed."),
     ] = None,
     method: Annotated[
         Literal["edaa", "vca+fclsu", "sivm+fclsu"],
         typer.Option(help="Entropic archetypal analysis, or an extraction followed by constrained least squares."),
     ] = "edaa",
     ensemble: Annotated[
-        int | None, typer.Option(min=1, help="Number of runs that edaa selects from; by default its own choice.")
+        int | None,
+        typer.Option(min=1, help="Runs to choose from; 10 for edaa and 1 for vca+fclsu by default."),
     ] = None,
     seed: Seed = 0,
     nodata: NoData = None,
     order: Order = None,
 ) -> None:
     """Unmix a scene; writes endmembers.csv, abundances.npz, metrics.json and report.png."""
-    if ensemble is not None and method != "edaa":
-        raise InputError(f"--ensemble belongs to --method edaa, not to {method}")
+    if ensemble is not None and method == "sivm+fclsu":
+        raise InputError(f"--ensemble has no meaning for {method}, which draws nothing at random")
     if scene is None and (nodata is not None or order is not None):
         raise InputError("--nodata and --order say how to read a SCENE, and none was given")
 
@@ -74,10 +77,10 @@ def unmix(
 def simulate(
     out: Annotated[Path, typer.Option(help="The .npz file to write.")],
     endmembers: Endmembers = 3,
-    height: Size = 64,
-    width: Size = 64,
+    height: Size = HEIGHT,
+    width: Size = WIDTH,
     bands: Annotated[int, typer.Option(min=2, help="Spectral bands.")] = 120,
-    snr: Annotated[float, typer.Option(help="Signal-to-noise ratio in decibels; inf for no noise.")] = 35.0,
+    snr: Annotated[float, typer.Option(help="Signal-to-noise ratio in decibels; inf for no noise.")] = SNR,
     seed: Seed = 0,
 ) -> None:
     """Write a simulated scene with its ground truth."""
@@ -88,8 +91,10 @@ def simulate(
 
 @app.command()
 def evaluate(
-    estimate: Annotated[Path, typer.Argument(help="The directory of a report, or an abundances.npz.")],
-    scene: Annotated[Path, typer.Argument(help="The scene with its ground truth.")],
+    estimate: Annotated[
+        Path, typer.Argument(metavar="ESTIMATE", help="The directory of a report, or an abundances.npz.")
+    ],
+    scene: Annotated[Path, typer.Argument(metavar="SCENE", help="The scene with its ground truth.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     nodata: NoData = None,
     order: Order = None,

@@ -12,7 +12,7 @@ from ..plotting._truth import endmember_names, in_truth_order, true_count
 from ..unmixing import Unmixing
 from ._errors import bad_input, InputError
 from ._inputs import read_estimate, read_scene
-from ._measure import measure
+from ._measure import likely_pixel_scale, measure
 from ._write import to_json
 
 
@@ -36,10 +36,15 @@ def print_evaluation(
             f"{estimate} has {endmembers.shape[0]} bands and {abundances.shape[1]} x {abundances.shape[2]} pixels, "
             f"but {path} has {scene.num_bands} bands and {scene.height} x {scene.width} pixels"
         )
-    flat = jnp.asarray(abundances.reshape(abundances.shape[0], -1))
+    flat = abundances.reshape(abundances.shape[0], -1)
+    scale = likely_pixel_scale(scene, endmembers, flat)
+    found = Unmixing(
+        endmembers=jnp.asarray(endmembers),
+        abundances=jnp.asarray(flat),
+        pixel_scale=None if scale is None else jnp.asarray(scale),
+    )
     with bad_input():
-        ordered = in_truth_order(scene, Unmixing(endmembers=jnp.asarray(endmembers), abundances=flat))
-        evaluation = measure(scene, ordered)
+        evaluation = measure(scene, in_truth_order(scene, found))
     if as_json:
         print(to_json(evaluation))
     else:
@@ -50,7 +55,8 @@ def evaluation_table(evaluation: Mapping[str, Any], names: Sequence[str]) -> Tab
     """A table of the errors, a row for each endmember, then one for all of them."""
     angles = evaluation.get("spectral_angle")
     errors = evaluation.get("abundance_rmse_per_endmember")
-    table = Table(caption=f"reconstruction RMSE {evaluation['reconstruction_rmse']:.4g}", caption_justify="left")
+    residual = f"relative residual of the reconstruction {100 * evaluation['relative_residual']:.2f} %"
+    table = Table(caption=residual, caption_justify="left")
     table.add_column("endmember")
     table.add_column("spectral angle (degrees)", justify="right")
     table.add_column("abundance RMSE (%)", justify="right")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 
 class Reporter:
@@ -14,7 +15,7 @@ class Reporter:
         """Begin a new stage."""
 
     def advance(self, done: int, total: int) -> None:
-        """Say that `done` of `total` parts of the stage are finished."""
+        """Say that `done` of `total` parts of the stage are finished; from a compiled function both are arrays."""
 
 
 class _Lines(Reporter):
@@ -29,7 +30,7 @@ class _Lines(Reporter):
         self._console.print(description, highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, done: int, total: int) -> None:
-        quarters = 4 * done // max(total, 1)
+        quarters = 4 * int(done) // max(int(total), 1)
         if quarters > self._quarters:
             self._quarters = quarters
             self._console.print(f"  {25 * quarters}%", highlight=False)
@@ -46,7 +47,7 @@ class _Bar(Reporter):
         self._progress.reset(self._task, description=description, total=None)
 
     def advance(self, done: int, total: int) -> None:
-        self._progress.update(self._task, completed=done, total=total)
+        self._progress.update(self._task, completed=int(done), total=int(total))
 
 
 @contextmanager
@@ -55,6 +56,7 @@ def reporting(console: Console) -> Iterator[Reporter]:
     if not console.is_terminal:
         yield _Lines(console)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis"))
+    columns = (SpinnerColumn(), text, BarColumn(bar_width=20), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield _Bar(progress)

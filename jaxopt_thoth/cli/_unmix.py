@@ -11,6 +11,7 @@ from rich.console import Console
 from ..plotting import report_figure
 from ..plotting._truth import endmember_names, in_truth_order
 from ..unmixing import Scene, simulate_scene, unmix, Unmixing
+from ._defaults import BANDS, HEIGHT, SNR, WIDTH
 from ._errors import bad_input, InputError
 from ._evaluate import evaluation_table
 from ._inputs import ARRAYS, read_scene
@@ -70,8 +71,18 @@ def _scene(path: Path | None, settings: Settings) -> Scene:
     """The scene, once it is known to hold that many endmembers."""
     count = settings.endmembers
     if path is None:
+        # Before the simulation, which takes long for very many endmembers.
+        if count > BANDS:
+            raise InputError(f"--endmembers must be at most the {BANDS} bands of the simulated scene, got {count}")
         with bad_input():
-            return simulate_scene(jax.random.key(settings.seed), num_endmembers=count)
+            return simulate_scene(
+                jax.random.key(settings.seed),
+                num_endmembers=count,
+                height=HEIGHT,
+                width=WIDTH,
+                num_bands=BANDS,
+                snr_db=SNR,
+            )
     scene = read_scene(path, settings.nodata, settings.order)
     valid = int(np.asarray(scene.mask).sum())
     if count > scene.num_bands:
@@ -94,6 +105,10 @@ def _unmix(scene: Scene, settings: Settings, reporter: Reporter) -> tuple[Unmixi
             progress=reporter.advance,
         )
         jax.block_until_ready(unmixing)
+        # Progress reported from compiled code may still be on its way.
+        jax.effects_barrier()
+    if not np.isfinite(unmixing.endmembers).all():
+        raise InputError(f"{settings.method} met numbers that are not finite; try another --seed or --method")
     return unmixing, watch
 
 

@@ -44,7 +44,6 @@ def attach(adjoint: AbstractAdjoint, problem: Composite, params: Params, step: S
     return _attach(problem, params, adjoint=_tree.stop_gradient(adjoint), step=step, tol=tol)
 
 
-
 @eqx.filter_custom_jvp
 def _attach(problem, params, *, adjoint, step, tol):
     return params

@@ -20,8 +20,8 @@ from ._support import gathered_solve
 class Implicit(AbstractAdjoint):
     """Differentiate the optimality conditions: exact derivatives at a solution, whatever path led to it.
 
-    With T(w) = prox_s(w - s grad f(w)), P the Jacobian of the prox and H the Hessian of f, the implicit function theorem
-    asks for `(I - P(I - sH)) dw = dT`. That matrix is not symmetric; instead conjugate gradient solves
+    With T(w) = prox_s(w - s grad f(w)), P the Jacobian of the prox and H the Hessian of f, the implicit function
+    theorem asks for `(I - P(I - sH)) dw = dT`. That matrix is not symmetric; instead conjugate gradient solves
     `(P(I-P) + sPHP) q = P(I - sH) dT`, symmetric positive semidefinite for every convex penalty, and `dw = dT + P q`.
     Forward and reverse mode, `vmap` and second derivatives come from the one rule. At a kink (an entry on the border of
     the support) the derivative is one element of the conservative Jacobian; see `strict_complementarity_gap`.
@@ -30,7 +30,7 @@ class Implicit(AbstractAdjoint):
         linear_solver: None for the symmetrized conjugate gradient, or a lineax solver (`lx.LU()`, `lx.GMRES(...)`) for
             the unsymmetrized system.
         tol: relative residual of the linear solve; a tenth of the solver's tolerance by default.
-        max_steps: bound on the number of conjugate gradient steps; four times the number of parameters, plus 100, by default.
+        max_steps: bound on the number of conjugate gradient steps; by default 100 plus four for each parameter.
         max_support: where the penalty is separable and at most this many entries of the solution are not zero, gather
             them and factor a small matrix once; a larger support falls back on conjugate gradient.
         polish: refine the solution by one Newton step on the same linear system, kept where it lowers the residual.

@@ -8,9 +8,9 @@ from .._types import Scalar
 
 
 class AbstractMirrorMap(eqx.Module):
-    """A strictly convex potential h, whose gradient carries points to dual variables where descent is plain subtraction.
+    """A strictly convex potential h, whose gradient carries points to dual variables, where descent is subtraction.
 
-    A solver that keeps the dual variable never takes the logarithm of a zero; `step` serves where only points are at hand.
+    A solver that keeps the dual variable never takes the logarithm of a zero; `step` serves where points are all one has.
 
     Attributes:
         domain: the set on which `from_dual` lands, in words.

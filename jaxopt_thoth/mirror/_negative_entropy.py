@@ -14,7 +14,7 @@ class NegativeEntropy(AbstractMirrorMap):
     """Negative entropy `sum x log x` on the unit simplex: the mirror step is exponentiated gradient.
 
     The dual variable is a vector of logits, known up to a constant; `from_dual` is the softmax, taken in logits and
-    never by exponentials first. An infinite negative logit freezes its entry at zero. Modulus 1 in the l1 norm (Pinsker).
+    never by exponentials first. A logit of minus infinity freezes its entry at zero. Its modulus is 1 in the l1 norm.
 
     Args:
         axis: the axis along which slices are points of a simplex.

@@ -40,8 +40,10 @@ def as_operator(matrix: Any) -> AbstractOperator:
         entries = matrix.tocoo()
         return SparseOperator(*map(jnp.asarray, (entries.data, entries.row, entries.col)), entries.shape)
     if not (hasattr(matrix, "shape") or isinstance(matrix, list | tuple)):
-        raise TypeError(f"Cannot use {type(matrix).__name__} as a design matrix; pass an array, a sparse matrix or a "
-                        "lineax operator.")
+        raise TypeError(
+            f"Cannot use {type(matrix).__name__} as a design matrix; pass an array, a sparse matrix or a "
+            "lineax operator."
+        )
     array = jnp.asarray(matrix)
     if array.ndim != 2:
         raise ValueError(f"A design matrix must have two axes (n, p), got shape {array.shape}.")

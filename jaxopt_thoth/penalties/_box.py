@@ -49,8 +49,9 @@ class Box(AbstractPenalty):
     def conjugate(self, dual: Params) -> Scalar:
         def entry(u: Array) -> Array:
             lower, upper = _tree.match(self.lower, u), _tree.match(self.upper, u)
-            # Selected before the product: 0 times an infinite bound is 0 here.
-            return jnp.where(u > 0, upper, jnp.where(u < 0, lower, 0)) * u
+            # Selected before the product: 0, up to rounding, times an infinite bound is 0 here.
+            bound = jnp.where(u > 0, upper, lower)
+            return jnp.where(jnp.isinf(bound) & (jnp.abs(u) <= slack(u)), 0, bound) * u
 
         return total(entry, dual)
 

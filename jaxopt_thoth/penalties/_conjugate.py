@@ -11,7 +11,8 @@ class Conjugate(AbstractWrapper):
     """The Fenchel conjugate of a penalty as a penalty, `g*(u) = sup_x <u, x> - g(x)`.
 
     Its prox follows from that of g by Moreau's identity, and needs a positive step; its value needs `g.conjugate`. The
-    conjugate of the conjugate is g. Raises `ValueError` for a penalty that is not convex.
+    conjugate of the conjugate is g, whose domain no scaling need reach: `dual_scale` is 1. Raises `ValueError` for a
+    penalty that is not convex.
 
     Moreau, "Proximité et dualité dans un espace hilbertien", 1965.
 

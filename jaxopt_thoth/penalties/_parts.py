@@ -68,6 +68,8 @@ def times(x: Params, factor: Array) -> Params:
     return jax.tree.map(lambda a: a * factor.astype(a.dtype), x)
 
 
+# Compiled on its own, or each call outside `jit` would compile the loop anew.
+@jax.jit
 def normal_shift(pull: Array, free: Bool[Array, "n"]) -> Scalar:
     """Root s of `sum_free (s - pull) + sum_rest min(s - pull, 0) = 0`: the multiplier of a polyhedral normal cone.
 

@@ -7,7 +7,7 @@ from jaxtyping import ArrayLike
 from .. import _tree
 from .._types import Params, Scalar
 from ._base import AbstractPenalty
-from ._parts import every, indicator
+from ._parts import every, indicator, slack
 
 
 class Zero(AbstractPenalty):
@@ -29,10 +29,10 @@ class Zero(AbstractPenalty):
         return x
 
     def conjugate(self, dual: Params) -> Scalar:
-        return indicator(every(lambda u: u == 0, dual), dual)
+        return indicator(every(lambda u: jnp.abs(u) <= slack(u), dual), dual)
 
     def dual_scale(self, dual: Params) -> Scalar:
-        return jnp.where(every(lambda u: u == 0, dual), 1, 0).astype(_tree.dtype_of(dual))
+        return jnp.where(every(lambda u: jnp.abs(u) <= slack(u), dual), 1, 0).astype(_tree.dtype_of(dual))
 
     def minimal_subgradient(self, x: Params, gradient: Params) -> Params:
         return gradient

@@ -6,6 +6,7 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 
 from ..unmixing import Scene, Unmixing
+from ._fit import fitted_pixels
 from ._layout import TileLayout
 from ._style import color_of, INK, new_figure, SOFT, unit_rms
 from ._tiles import (
@@ -39,7 +40,8 @@ def report_figure(
 
     Each endmember has a tile: its abundances on the common scale 0 to 1, and below them its spectrum in color over the
     others in gray, with the truth dashed when the scene knows it. The last tile shows the reconstruction error of each
-    pixel and of each band. Spectra are scaled to root mean square one; masked pixels are gray.
+    pixel and of each band, of the scaled pixels when the method scaled them. Spectra are drawn at root mean square
+    one; masked pixels are gray.
 
     Args:
         scene: the scene that was unmixed.
@@ -61,7 +63,6 @@ def report_figure(
         >>> estimate = jt.unmixing.unmix(scene, 3, method="vca+fclsu", key=jax.random.key(1))
         >>> report_figure(scene, estimate).savefig("report.png")
     """
-    pixels = np.asarray(scene.pixels)
     p = unmixing.num_endmembers
     shapes = unmixing.endmembers.shape, unmixing.abundances.shape
     if shapes != ((scene.num_bands, p), (p, scene.num_pixels)):
@@ -70,9 +71,9 @@ def report_figure(
             f"but the scene has {scene.num_bands} bands and {scene.num_pixels} pixels."
         )
     ordered = in_truth_order(scene, unmixing)
-    endmembers, abundances = np.asarray(ordered.endmembers), np.asarray(ordered.abundances)
+    endmembers = np.asarray(ordered.endmembers)
+    maps = np.asarray(scene.to_map(ordered.abundances))
 
-    maps = abundances.reshape(p, scene.height, scene.width)
     spectra, order = _spectra(scene, endmembers)
     layout = TileLayout.of(p + 1, scene.height, scene.width)
     figure = new_figure(*layout.size)
@@ -85,8 +86,11 @@ def report_figure(
             draw_spectrum(curve_axes, spectra, index)
             write_name(image_axes, layout, names[index], notes[index], color_of(index))
         else:
-            misfit = pixels - endmembers @ abundances
-            _draw_residual(figure, layout, image_axes, curve_axes, misfit[order], scene, spectra.bands)
+            pixels, is_scaled = fitted_pixels(scene, ordered)
+            write_name(image_axes, layout, "residual", "rmse, scaled pixels" if is_scaled else "rmse", None)
+            misfit = pixels - endmembers @ np.nan_to_num(maps.reshape(p, -1))
+            valid = np.isfinite(maps).all(axis=0)
+            _draw_residual(figure, layout, image_axes, curve_axes, misfit[order], valid, spectra.bands)
         finish_curve(
             curve_axes,
             spectra.bands,
@@ -97,15 +101,12 @@ def report_figure(
         if layout.is_first_column(index) and index < p:
             curve_axes.set_ylabel("reflectance / rms", fontsize=8, color=SOFT, labelpad=3)
 
-    heading = (
-        title
-        if title is not None
-        else f"{scene.height} \N{MULTIPLICATION SIGN} {scene.width} pixels, {pixels.shape[0]} bands"
-    )
+    if title is None:
+        title = f"{scene.height} \N{MULTIPLICATION SIGN} {scene.width} pixels, {scene.num_bands} bands"
     write_header(
         figure,
         layout,
-        heading,
+        title,
         image,
         has_truth=spectra.truth is not None,
         has_masked=bool(np.isnan(maps).any()),
@@ -145,18 +146,16 @@ def _draw_residual(
     image_axes: "Axes",
     curve_axes: "Axes",
     misfit: np.ndarray,
-    scene: Scene,
+    valid: np.ndarray,
     bands: np.ndarray,
 ) -> None:
-    """The last tile: reconstruction error of each pixel, and below it of each band."""
-    valid = np.isfinite(misfit).all(axis=0)
-    squares = np.where(valid, misfit, 0) ** 2
-    of_pixels = np.where(valid, np.sqrt(squares.mean(axis=0)), np.nan).reshape(scene.height, scene.width)
-    of_bands = np.sqrt(squares.sum(axis=1) / max(int(valid.sum()), 1))
+    """The last tile: reconstruction error of each valid pixel, and below it of each band."""
+    squares = misfit**2
+    of_pixels = np.where(valid, np.sqrt(squares.mean(axis=0)).reshape(valid.shape), np.nan)
+    of_bands = np.sqrt(squares[:, valid.reshape(-1)].mean(axis=1))
     # One bright outlier must not darken the rest of the map.
-    high = float(np.nanpercentile(of_pixels, 99.5)) if valid.any() else 1.0
+    high = float(np.nanpercentile(of_pixels, 99.5))
     image = draw_map(image_axes, of_pixels, RESIDUAL_COLORS, 0.0, high or 1.0)
     draw_scale(layout.scale_beside(figure, layout.count - 1), image, "vertical")
-    write_name(image_axes, layout, "residual (rmse)", "", None)
     curve_axes.plot(*with_gaps(bands, of_bands), color=INK, linewidth=1.0)
     curve_axes.set_ylim(0, 1.1 * float(of_bands.max()) or 1.0)

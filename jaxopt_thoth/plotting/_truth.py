@@ -23,10 +23,10 @@ def in_truth_order(scene: Scene, unmixing: Unmixing) -> Unmixing:
     if known is None or known > count:
         return unmixing
     if scene.abundances is not None:
-        masked = jnp.where(scene.mask, unmixing.abundances, jnp.nan)
+        masked = jnp.where(scene.mask[None], unmixing.abundances, jnp.nan)
         found = align(masked, scene.abundances, criterion="abundance")
     else:
-        found = align(unmixing.endmembers, scene.endmembers, criterion="spectral_angle")
+        found = align(unmixing.endmembers, jnp.asarray(scene.endmembers), criterion="spectral_angle")
     order = np.append(found, np.setdiff1d(np.arange(count), found))
     return eqx.tree_at(
         lambda u: (u.endmembers, u.abundances), unmixing, (unmixing.endmembers[:, order], unmixing.abundances[order])

@@ -13,7 +13,7 @@ from ._duality import duality_gap
 
 
 class Composite(eqx.Module):
-    """The problem of minimizing `f(w) + g(w)`, f smooth and g simple: the pytree that is solved, batched, differentiated.
+    """Minimize `f(w) + g(w)`, f smooth and g simple: the pytree that is solved, batched and differentiated.
 
     Args:
         smooth: the term f; a plain function `fn(params)` is wrapped as a `FunctionTerm`.
@@ -25,7 +25,8 @@ class Composite(eqx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> import jaxopt_thoth as jt
-        >>> lasso = jt.Composite(jt.LinearModel(jt.losses.Squared(), jnp.eye(2), jnp.array([3.0, 1.0])), jt.penalties.L1(0.5))
+        >>> model = jt.LinearModel(jt.losses.Squared(), jnp.eye(2), jnp.array([3.0, 1.0]))
+        >>> lasso = jt.Composite(model, jt.penalties.L1(0.5))
         >>> print(lasso.value(jnp.array([2.0, 0.0])))
         1.5
     """
@@ -33,9 +34,7 @@ class Composite(eqx.Module):
     smooth: AbstractSmooth
     penalty: AbstractPenalty
 
-    def __init__(
-        self, smooth: AbstractSmooth | Callable[[Params], Scalar], penalty: AbstractPenalty | None = None
-    ):
+    def __init__(self, smooth: AbstractSmooth | Callable[[Params], Scalar], penalty: AbstractPenalty | None = None):
         if not isinstance(smooth, AbstractSmooth):
             if not callable(smooth):
                 raise TypeError(f"smooth must be a smooth term or a function, got {type(smooth).__name__}.")

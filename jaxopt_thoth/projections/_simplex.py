@@ -26,7 +26,9 @@ def simplex(x: Float[ArrayLike, "..."], radius: ArrayLike = 1.0, axis: int | Non
     return project_rows(simplex_rows, x, radius, axis)
 
 
+# Compiled on its own, or each call outside `jit` would compile the loop anew.
 @jax.custom_jvp
+@jax.jit
 def simplex_rows(v: Float[Array, "... n"], radius: Float[Array, "..."]) -> Float[Array, "... n"]:
     # Thresholds are found relative to the largest entry: in float32 the sums would otherwise lose what exceeds radius.
     v = v - jnp.max(v, -1, keepdims=True)
@@ -59,7 +61,7 @@ def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Arra
     active = p > 0
     # At radius zero nothing is active, yet a growing radius enters at the largest entries.
     entering = active | ((radius[..., None] == 0) & (v == jnp.max(v, -1, keepdims=True)))
-    share = entering / jnp.sum(entering, -1, keepdims=True).astype(v.dtype)
+    share = jnp.where(entering, 1 / jnp.sum(entering, -1, keepdims=True).astype(v.dtype), 0)
     inner = jnp.where(active, dv, 0)
-    slope = inner - active * share * jnp.sum(inner, -1, keepdims=True) + share * dradius[..., None]
-    return p, slope
+    mean = share * (dradius[..., None] - jnp.sum(inner, -1, keepdims=True))
+    return p, inner + mean

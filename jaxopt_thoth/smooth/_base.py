@@ -54,7 +54,7 @@ class AbstractSmooth(eqx.Module):
         return new_value - old_value - linear, noise
 
     def closed(self, params: Params) -> Self:
-        """The same term with the arrays that a user's function closes over made leaves, so that they are differentiated."""
+        """The same term, with the arrays that its functions close over turned into leaves."""
         return self
 
     def check(self, params: Params) -> Params:

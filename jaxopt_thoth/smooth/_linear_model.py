@@ -125,6 +125,8 @@ class LinearModel(AbstractSmooth):
             got = jax.tree.map(jnp.shape, params)
             raise ValueError(f"params must be an array of shape ({rows},) or ({rows}, k) for this design, got {got}.")
         if not isinstance(self.loss, Multinomial) and params.shape[1:] != outputs:
-            raise ValueError(f"params must have shape {(rows, *outputs)} for targets of shape {self.targets.shape}, "
-                             f"got {params.shape}.")
+            raise ValueError(
+                f"params must have shape {(rows, *outputs)} for targets of shape {self.targets.shape}, "
+                f"got {params.shape}."
+            )
         return params.astype(jnp.promote_types(params.dtype, self.design.dtype))

@@ -71,7 +71,6 @@ class Quadratic(AbstractSmooth):
 
     def check(self, params: Any) -> Any:
         if not isinstance(params, jax.Array) or params.shape != self.vector.shape:
-            raise ValueError(
-                f"params must be an array of shape {self.vector.shape} like vector, got {jax.tree.map(jnp.shape, params)}."
-            )
+            got = jax.tree.map(jnp.shape, params)
+            raise ValueError(f"params must be an array of shape {self.vector.shape} like vector, got {got}.")
         return params.astype(jnp.promote_types(params.dtype, self.vector.dtype))

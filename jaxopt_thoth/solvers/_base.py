@@ -32,7 +32,7 @@ class AbstractSolver(eqx.Module):
         raise NotImplementedError
 
     def fixed_point_step(self, problem: Composite, params: Params, state: State) -> Scalar:
-        """A step size near the inverse curvature at the solution, for the fixed-point map that adjoints differentiate."""
+        """About the inverse curvature at the solution: the step of the fixed-point map that adjoints differentiate."""
         return jnp.ones((), _tree.dtype_of(params))
 
     def for_unrolling(self) -> Self:

@@ -42,7 +42,7 @@ def solve_blocks(
     progress: Progress | None,
     throw: bool,
 ) -> Solution:
-    """Solve a batch of problems block after block, each block under `vmap`; with `warm`, each starts where the last ended."""
+    """Solve a batch block after block, each block under `vmap`; with `warm`, each starts where the last one ended."""
     adjoint = Implicit() if adjoint is None else adjoint
     length = batch_size(batch, chunk)
     chunk = min(chunk, length)
@@ -83,9 +83,7 @@ def solve_blocks(
         # Outside of the scan, so that the linear systems of all problems run as one batch.
         differentiate = lambda item, w, s, t: attach(adjoint, problem_of(item).closed(w), w, s, t)
         batch = jax.tree.map(jnp.asarray, batch)
-        solution = eqx.tree_at(
-            lambda s: s.params, solution, jax.vmap(differentiate)(batch, solution.params, step, tol)
-        )
+        solution = eqx.tree_at(lambda s: s.params, solution, jax.vmap(differentiate)(batch, solution.params, step, tol))
     if throw:
         failed = jnp.any(solution.result != RESULTS.converged)
         worst = RESULTS.where(failed, RESULTS.max_steps_reached, RESULTS.converged)

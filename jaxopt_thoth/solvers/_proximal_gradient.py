@@ -72,8 +72,8 @@ class ProximalGradient(AbstractSolver):
 
     Accelerated steps extrapolate with the sequence of Beck and Teboulle (2009), corrected for a step size that may grow
     (Scheinberg, Goldfarb and Bai, 2014), and restart when momentum points uphill (O'Donoghue and Candes, 2015).
-    The line search tests the Bregman divergence of f against `|d|^2 / (2 step)`: exact for quadratic losses, and free of
-    cancellation where the loss bounds its curvature. Failed trials cost one product with the design matrix each.
+    The line search tests the Bregman divergence of f against `|d|^2 / (2 step)`: exact for quadratic losses, and free
+    of cancellation where the loss bounds its curvature. Failed trials cost one product with the design matrix each.
 
     The error is `|y - w| / step`, with w the prox-gradient step from the extrapolated point y, relative to
     `max(1, |grad f(y)|)`; w is stationary up to `(1 + step * L)` times that.
@@ -92,8 +92,8 @@ class ProximalGradient(AbstractSolver):
             trial a step, and is set by the adjoints that need it.
 
     Raises:
-        ValueError: if a setting is out of range, or if `line_search=False` meets a smooth term without a known Lipschitz
-            constant and no `step_size`.
+        ValueError: if a setting is out of range, or if `line_search=False` meets neither a `step_size` nor a smooth
+            term with a known Lipschitz constant.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_thoth as jt
@@ -243,7 +243,7 @@ class ProximalGradient(AbstractSolver):
         lipschitz = problem.smooth.lipschitz()
         if lipschitz is None:
             raise ValueError(
-                f"{type(problem.smooth).__name__} has no known Lipschitz constant; pass step_size=, or line_search=True."
+                f"{type(problem.smooth).__name__} has no known Lipschitz constant; pass step_size=, or search for it."
             )
         # The norm is estimated from below.
         return 1 / jnp.maximum(1.0001 * lipschitz, jnp.finfo(lipschitz.dtype).tiny)

@@ -29,7 +29,7 @@ def solve(
     Args:
         problem: the objective; derivatives flow to its array leaves.
         solver: the method with its settings, for example `ProximalGradient()`.
-        params: starting point, an array or pytree of arrays; the solution does not depend on it, and has no derivative in it.
+        params: starting point, an array or pytree of arrays; the solution has no derivative in it.
         stop: stopping criterion that replaces the solver's own error and tolerance.
         adjoint: how derivatives flow through the solution; `implicit.Implicit()` by default.
         mode: "while" (fastest), "scan" (always `max_steps` long) or "checkpointed".

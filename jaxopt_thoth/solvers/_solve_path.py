@@ -33,7 +33,7 @@ def solve_path(
         strengths: array (k,), or a pytree of arrays with a common leading axis.
         solver: the method.
         params: start of the first problem.
-        chunk: number of neighbours that are solved together; where matrix products are cheap by the column, 5 to 20 pays.
+        chunk: number of neighbours solved together; 5 to 20 pays where a matrix product is cheap by the column.
         stop, adjoint, throw: as in `solve`. Warm starts carry no derivative.
         progress: called on the host as `progress(done, total)` after each block.
 

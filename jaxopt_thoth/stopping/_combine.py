@@ -18,7 +18,7 @@ def _errors(stops: tuple[AbstractStop, ...], problem: Composite, step: Step) -> 
 
 def _require_stops(stops: tuple[AbstractStop, ...]) -> tuple[AbstractStop, ...]:
     if not stops or not all(isinstance(stop, AbstractStop) for stop in stops):
-        raise TypeError("Pass one or more stopping criteria, for example AnyOf(RelativeChange(1e-6), DualityGap(1e-4)).")
+        raise TypeError("Pass stopping criteria, for example AnyOf(RelativeChange(1e-6), DualityGap(1e-4)).")
     return stops
 
 

@@ -4,6 +4,7 @@ from . import metrics as metrics
 from ._align import align as align, permute as permute
 from ._atgp import atgp as atgp
 from ._cube import cube_to_pixels as cube_to_pixels, pixels_to_cube as pixels_to_cube
+from ._edaa import edaa as edaa
 from ._evaluate import evaluate as evaluate
 from ._fclsu import fclsu as fclsu, fclsu_gram as fclsu_gram
 from ._load import load_scene as load_scene
@@ -19,5 +20,6 @@ from ._scene import Scene as Scene
 from ._scene_error import SceneError as SceneError
 from ._simulate import simulate_scene as simulate_scene
 from ._sivm import sivm as sivm
+from ._unmix import unmix as unmix
 from ._unmixing import Unmixing as Unmixing
 from ._vca import vca as vca

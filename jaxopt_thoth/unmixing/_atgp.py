@@ -10,7 +10,7 @@ def atgp(
     """Endmembers by automatic target generation: each pixel is the farthest from the span of those before it.
 
     Also known as the successive projection algorithm (SPA). It differs from `sivm` by the origin, which counts as a
-    vertex here. Deterministic; O(L N p) time and O(N + L p) memory beyond the pixels.
+    vertex here. Deterministic (the first pixel as in `sivm`); O(L N p) time and O(N + L p) memory beyond the pixels.
 
     Args:
         pixels: (L, N), any unit.

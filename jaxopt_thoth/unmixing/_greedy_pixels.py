@@ -51,7 +51,10 @@ def greedy_pixels(
 
 
 def _longest(pixels: Float[Array, "L N"], norms: Float[Array, " N"], mask: Bool[Array, " N"]) -> Int[Array, ""]:
-    """The pixel of largest norm; among equals up to rounding, as after normalization, the farthest from the mean."""
+    """The pixel of largest norm; among equals up to rounding, as after normalization, the farthest from the mean.
+
+    Rounding alone must not choose, and of unit pixels the farthest from the mean is a vertex of their cone.
+    """
     mean = jnp.sum(jnp.where(mask[None, :], pixels, 0), axis=1) / jnp.sum(mask).astype(pixels.dtype)
     largest = jnp.max(jnp.where(mask, norms, -jnp.inf))
     ties = mask & (norms >= largest * (1 - 1000 * jnp.finfo(norms.dtype).eps))

@@ -32,15 +32,17 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        loaded: Any = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise SceneError(f"{path.name}: holds a single array without names; write it again with numpy.savez.")
-        with loaded:
+        # A handle of our own: NumPy leaves its own open when the archive turns out to be damaged.
+        with open(path, "rb") as handle:
+            loaded: Any = np.load(handle, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                raise SceneError(f"{path.name}: holds a single array without names; write it again with numpy.savez.")
             return {name: loaded[name] for name in loaded.files}
     except SceneError:
         raise
     except ValueError as error:
-        if "pickle" in str(error) or "Object arrays" in str(error):
+        # NumPy blames pickle for any bytes it does not know; those of a real pickle start with 0x80.
+        if "Object arrays" in str(error) or path.read_bytes()[:1] == b"\x80":
             raise SceneError(
                 f"{path.name}: holds pickled objects, which are not read for safety; save plain arrays only."
             ) from error

@@ -1,10 +1,12 @@
+from functools import partial
 from operator import index
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
 from .. import _validate
+from .._types import Scalar
 from ._noise import awgn
 from ._random_fields import separating_abundances
 from ._random_spectra import distinct_spectra
@@ -66,17 +68,10 @@ def simulate_scene(
         raise ValueError(f"snr_db must be a number above minus infinity, got {snr_db}.")
 
     dtype = jnp.result_type(float)
-    spectra_key, abundance_key, noise_key = jax.random.split(key, 3)
-    wavelengths = jnp.linspace(0.4, 2.5, num_bands, dtype=dtype)
-    endmembers = distinct_spectra(spectra_key, wavelengths, num_endmembers)
-    fields: Float[Array, "p H W"] = separating_abundances(
-        abundance_key, num_endmembers, height, width, jnp.asarray(length, dtype)
-    )
-    share = (jnp.asarray(purity, dtype) * num_endmembers - 1) / (num_endmembers - 1)
-    abundances = (share * fields + (1 - share) / num_endmembers).reshape(num_endmembers, -1)
-    clean = jnp.matmul(endmembers, abundances, precision=jax.lax.Precision.HIGHEST)
+    settings = [jnp.asarray(value, dtype) for value in (snr_db, purity, length)]
+    wavelengths, endmembers, abundances, pixels = _draw(key, *settings, num_endmembers, height, width, num_bands)
     return Scene(
-        awgn(clean, snr_db, key=noise_key),
+        pixels,
         height,
         width,
         wavelengths=wavelengths,
@@ -84,6 +79,27 @@ def simulate_scene(
         abundances=abundances,
         names=[f"material {k + 1}" for k in range(num_endmembers)],
     )
+
+
+@partial(jax.jit, static_argnums=(4, 5, 6, 7))
+def _draw(
+    key: PRNGKeyArray,
+    snr_db: Scalar,
+    purity: Scalar,
+    length: Scalar,
+    num_endmembers: int,
+    height: int,
+    width: int,
+    num_bands: int,
+) -> tuple[Array, Array, Array, Array]:
+    spectra_key, abundance_key, noise_key = jax.random.split(key, 3)
+    wavelengths = jnp.linspace(0.4, 2.5, num_bands, dtype=snr_db.dtype)
+    endmembers = distinct_spectra(spectra_key, wavelengths, num_endmembers)
+    fields = separating_abundances(abundance_key, num_endmembers, height, width, length)
+    share = (purity * num_endmembers - 1) / (num_endmembers - 1)
+    abundances = (share * fields + (1 - share) / num_endmembers).reshape(num_endmembers, -1)
+    clean = jnp.matmul(endmembers, abundances, precision=jax.lax.Precision.HIGHEST)
+    return wavelengths, endmembers, abundances, awgn(clean, snr_db, key=noise_key)
 
 
 def _require_integer(value: int, name: str, least: int) -> None:

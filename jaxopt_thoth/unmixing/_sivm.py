@@ -9,7 +9,8 @@ def sivm(
 ) -> tuple[Float[Array, "L p"], Int[Array, " p"]]:
     """Endmembers by simplex volume maximization: each pixel is the farthest from the affine hull of those before it.
 
-    The first is the pixel of largest norm. Deterministic, without a draw. Gram-Schmidt on the differences to the
+    The first is the pixel of largest norm; when normalization made all norms equal, of those the farthest from the
+    mean, so that rounding does not choose. Deterministic, without a draw. Gram-Schmidt on the differences to the
     first pixel replaces the Cayley-Menger systems of the original. One pass over the pixels a step, O(L N p) time,
     and O(N + L p) memory beyond the pixels. In float32, distances below about 3e-4 of the largest are rounding.
 

@@ -13,6 +13,8 @@ class Unmixing(eqx.Module):
         result: how the method ended, an item of `jaxopt_thoth.RESULTS`; None for methods that always succeed.
         indices: (p,) selected pixels or atoms of the library, where the method selects.
         weights: (N, p) or (M, p) convex weights whose combination of pixels or atoms are the endmembers.
+        pixel_scale: (N,) the factor each pixel was divided by before the fit (its norm, or 1), NaN where masked; None
+            stands for ones.
         diagnostics: further arrays by name.
 
     Example:
@@ -26,6 +28,7 @@ class Unmixing(eqx.Module):
     result: Any = None
     indices: Int[Array, " p"] | None = None
     weights: Float[Array, "n p"] | None = None
+    pixel_scale: Float[Array, " N"] | None = None
     diagnostics: dict[str, Any] | None = None
 
     @property

@@ -159,3 +159,28 @@ def test_tiles_fill_rows_of_even_length():
         layout = TileLayout.of(count, 10, 10)
         assert (layout.rows - 1) * layout.columns < count <= layout.rows * layout.columns
         assert layout.size[0] < 13
+
+
+def test_residual_is_taken_in_the_unit_that_the_method_worked_in():
+    scene, estimate = mixture()
+    norms = jnp.linalg.norm(scene.pixels, axis=0, keepdims=True)
+    sizes = jnp.linalg.norm(estimate.endmembers, axis=0, keepdims=True)
+    shaded = Scene(scene.pixels * jnp.linspace(0.3, 1.0, 48)[None], 8, 6)
+    spectra = estimate.endmembers / sizes
+    weights = estimate.abundances * sizes.T / norms
+    scale = jnp.linalg.norm(shaded.pixels, axis=0)
+    of_unit_pixels = Unmixing(endmembers=spectra, abundances=weights, pixel_scale=scale)
+    for one, other, remark in ((scene, estimate, False), (shaded, of_unit_pixels, True)):
+        figure = report_figure(one, other)
+        assert ("rmse, scaled pixels" in words(figure)) == remark
+        residual = [axes.images[0].get_array() for axes in figure.axes if axes.images][3]
+        assert residual.max() < 1e-12
+
+
+def test_an_estimate_in_another_order_is_drawn_in_that_of_the_truth():
+    scene, estimate = mixture()
+    order = jnp.array([2, 0, 1])
+    turned = Unmixing(estimate.endmembers[:, order], estimate.abundances[order], estimate.result)
+    for one, other in zip(report_figure(scene, estimate).axes, report_figure(scene, turned).axes):
+        for here, there in zip(one.lines, other.lines):
+            np.testing.assert_allclose(here.get_ydata(), there.get_ydata())

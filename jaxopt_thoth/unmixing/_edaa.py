@@ -1,0 +1,228 @@
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, ArrayLike, PRNGKeyArray
+
+from .._result import RESULTS
+from ._archetype_starts import soft_vertices, uniform_start
+from ._archetypes import Archetypes, ArchetypeSteps, combine, entropic_archetypes, pixel_weights
+from ._ensemble_rules import consensus, least_coherent
+from ._pixel_input import as_given, read_pixels
+from ._scaled_pixels import scale_pixels, ScaledPixels
+from ._scene import Scene
+from ._unmixing import Unmixing
+
+
+Start = Literal["soft_vertices", "uniform"]
+Selection = Literal["consensus", "least_coherent"]
+Normalization = Literal["pixel_l2", "none"]
+_matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+# Relative fall of the loss over the last tenth of the steps below which a run counts as converged.
+_SETTLED = 0.02
+_STARTS: dict[str, Callable[..., Any]] = {"soft_vertices": soft_vertices, "uniform": uniform_start}
+
+
+def edaa(
+    pixels: ArrayLike | Scene,
+    num_endmembers: int,
+    *,
+    key: PRNGKeyArray,
+    ensemble: int = 10,
+    num_steps: int = 100,
+    abundance_steps: int = 5,
+    endmember_steps: int = 5,
+    start: Start = "soft_vertices",
+    selection: Selection = "consensus",
+    normalization: Normalization = "pixel_l2",
+    rank: int | None = None,
+    mask: ArrayLike | None = None,
+    chunk: int | None = None,
+    progress: Callable[[Any, Any], None] | None = None,
+) -> Unmixing:
+    """Blind unmixing by entropic descent archetypal analysis, an ensemble of runs and a choice among them.
+
+    Endmembers are convex combinations of pixels and pixels convex combinations of endmembers, `Y = Y B A`; both factors
+    descend by multiplicative (entropic mirror) steps of the published sizes. The published ensemble starts nearly
+    uniform and keeps the run of least correlated endmembers: `start="uniform", selection="least_coherent"`. The default
+    starts near vertices that VCA finds in random halves of the pixels, and keeps the run on whose endmembers the
+    ensemble agrees best; over seeds it is more accurate and far less scattered.
+
+    Memory beyond the pixels is about `4 * chunk * num_endmembers` numbers a pixel; the normalized pixels, the residual
+    and the pixel weights of the other runs are never stored.
+
+    Args:
+        pixels: matrix (L, N), cube (H, W, L), or `Scene`; any unit, integers or floating point.
+        num_endmembers: p, at least 1 and at most L; static.
+        key: random key of the starts.
+        ensemble: number of runs M.
+        num_steps: outer steps T of each run.
+        abundance_steps: descent steps in A an outer step, K1.
+        endmember_steps: descent steps in B an outer step, K2.
+        start: "soft_vertices" or "uniform".
+        selection: "consensus" or "least_coherent".
+        normalization: "pixel_l2" divides each pixel by its norm, so that shade does not count and abundances are those
+            of the normalized pixels; "none" keeps the pixels' unit.
+        rank: descend on this many leading components of the pixels instead of all L bands; the endmembers are
+            combinations of full pixels all the same. 20 to 30 is two to three times faster and changes little.
+        mask: (N,) or (H, W), true for the pixels to use; pixels that are not finite or zero are left out anyway.
+        chunk: runs computed at once; by default as many as keep the memory below that of the pixels.
+        progress: called on the host as `progress(done, total)` runs.
+
+    Returns:
+        `Unmixing` with endmembers (L, p) of the normalized pixels, abundances (p, N) or (p, H, W) for a cube (NaN where
+        masked), weights (N, p), and in `diagnostics` the loss (T,), the fits and the spread of all runs, and which was
+        chosen. `result` is `max_steps_reached` when the loss still fell by 2 per cent over the last tenth of the steps.
+
+    Raises:
+        ValueError: for a setting out of range, an unknown name, or pixels of a wrong shape.
+
+    Source: A. Zouaoui et al., "Entropic Descent Archetypal Analysis for Blind Hyperspectral Unmixing", IEEE TIP 2023.
+
+    Example:
+        >>> import jax
+        >>> from jaxopt_thoth import unmixing
+        >>> scene = unmixing.simulate_scene(jax.random.key(0), height=24, width=24, num_bands=40)
+        >>> found = unmixing.edaa(scene, 3, key=jax.random.key(1), ensemble=4, num_steps=30)
+        >>> found.endmembers.shape, found.abundances.shape
+        ((40, 3), (3, 576))
+    """
+    _check_choice(start, _STARTS, "start")
+    _check_choice(selection, ("consensus", "least_coherent"), "selection")
+    for name, value in (
+        ("ensemble", ensemble),
+        ("num_steps", num_steps),
+        ("abundance_steps", abundance_steps),
+        ("endmember_steps", endmember_steps),
+    ):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
+    given = read_pixels(pixels, mask)
+    bands = given.values.shape[0]
+    if not 1 <= num_endmembers <= bands:
+        raise ValueError(f"num_endmembers must be between 1 and the number of bands {bands}, got {num_endmembers}.")
+    if rank is not None and not num_endmembers <= rank <= bands:
+        raise ValueError(f"rank must be between num_endmembers {num_endmembers} and the bands {bands}, got {rank}.")
+    if chunk is None:
+        chunk = _default_chunk(ensemble, max(1, bands // (12 * num_endmembers)))
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}.")
+
+    found = _edaa(
+        given.values,
+        given.mask,
+        key,
+        num_endmembers=num_endmembers,
+        ensemble=ensemble,
+        steps=ArchetypeSteps(num_steps, abundance_steps, endmember_steps),
+        start=start,
+        selection=selection,
+        normalization=normalization,
+        rank=rank,
+        chunk=min(chunk, ensemble),
+        progress=progress,
+    )
+    return as_given(found, given)
+
+
+def _default_chunk(ensemble: int, most: int) -> int:
+    """The size up to `most` that leaves the fewest runs computed in vain, among those the largest."""
+    return min(range(max(1, most // 2), min(most, ensemble) + 1), key=lambda size: (-ensemble % size, -size), default=1)
+
+
+def _check_choice(value: str, choices: Any, name: str) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+@partial(
+    jax.jit,
+    static_argnames=(
+        "num_endmembers",
+        "ensemble",
+        "steps",
+        "start",
+        "selection",
+        "normalization",
+        "rank",
+        "chunk",
+        "progress",
+    ),
+)
+def _edaa(
+    values: Array,
+    mask: Array,
+    key: PRNGKeyArray,
+    *,
+    num_endmembers: int,
+    ensemble: int,
+    steps: ArchetypeSteps,
+    start: str,
+    selection: str,
+    normalization: str,
+    rank: int | None,
+    chunk: int,
+    progress: Callable[[Any, Any], None] | None,
+) -> Unmixing:
+    pixels = scale_pixels(values, normalization, mask)
+    basis = None if rank is None else jnp.linalg.eigh(pixels.gram())[1][:, ::-1][:, :rank]
+    reduced = pixels if basis is None else ScaledPixels(_matmul(basis.T, values), pixels.scale)
+
+    def run(keys: PRNGKeyArray) -> tuple[Archetypes, Array]:
+        begin = _STARTS[start](reduced, num_endmembers, keys=keys)
+        found = entropic_archetypes(reduced, begin, steps=steps)
+        if basis is None:
+            return found, jnp.moveaxis(found.endmembers, 1, 0)
+        return found, jnp.moveaxis(combine(pixels, pixel_weights(reduced, begin, found.dual)), 1, 0)
+
+    # The abundances of all runs are kept where they are small beside the pixels; else the chosen run is run again.
+    keep = 2 * ensemble * num_endmembers <= values.shape[0]
+    num_chunks = -(-ensemble // chunk)
+    keys = jax.random.split(key, num_chunks * chunk)
+
+    def one_chunk(item: tuple[Array, PRNGKeyArray]) -> Any:
+        index, chunk_keys = item
+        found, endmembers = run(chunk_keys)
+        fits = lax.map(lambda pair: pixels.residual_norms(*pair), (endmembers, found.abundances))
+        if progress is not None:
+            jax.debug.callback(progress, jnp.minimum((index + 1) * chunk, ensemble), ensemble)
+        dual = jnp.moveaxis(found.dual, 1, 0)
+        return endmembers, dual, found.loss.T, *fits, found.abundances if keep else None
+
+    chunks = lax.map(one_chunk, (jnp.arange(num_chunks), keys.reshape(num_chunks, chunk)))
+    runs = jax.tree.map(lambda x: x.reshape(num_chunks * chunk, *x.shape[2:])[:ensemble], chunks)
+    endmembers, dual, loss, fit_l1, fit_l2, kept = runs
+    chosen, spread = consensus(endmembers, fit_l2)
+    if selection == "least_coherent":
+        chosen = least_coherent(endmembers, fit_l1)
+    chosen_key = keys[chosen][None]
+    if kept is None:
+        found, again = run(chosen_key)
+        spectra, abundances, dual = again[0], found.abundances[0], found.dual
+    else:
+        spectra, abundances, dual = endmembers[chosen], kept[chosen], dual[chosen][:, None]
+    weights = pixel_weights(reduced, _STARTS[start](reduced, num_endmembers, keys=chosen_key), dual)[0]
+    return Unmixing(
+        endmembers=spectra,
+        abundances=jnp.where(pixels.scale > 0, abundances, jnp.nan),
+        result=_result(loss[chosen], spectra),
+        weights=weights.T,
+        pixel_scale=jnp.where(pixels.scale > 0, 1 / jnp.where(pixels.scale > 0, pixels.scale, 1), jnp.nan),
+        diagnostics={
+            "loss": loss[chosen],
+            "chosen": chosen,
+            "fit_l1": fit_l1,
+            "fit_l2": fit_l2,
+            "spread_degrees": spread,
+        },
+    )
+
+
+def _result(loss: Array, spectra: Array) -> RESULTS:
+    earlier = loss[-1 - max(1, loss.shape[0] // 10)] if loss.shape[0] > 1 else jnp.inf
+    settled = earlier - loss[-1] <= _SETTLED * jnp.abs(loss[-1])
+    result = RESULTS.where(settled, RESULTS.converged, RESULTS.max_steps_reached)
+    return RESULTS.where(jnp.all(jnp.isfinite(spectra)), result, RESULTS.nonfinite)

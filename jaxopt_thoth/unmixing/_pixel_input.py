@@ -1,0 +1,56 @@
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+from .. import _tree, _validate
+from ._cube import cube_to_pixels
+from ._scene import Scene
+from ._unmixing import Unmixing
+
+
+class PixelInput(NamedTuple):
+    """What a method works on: a clean matrix (L, N), the pixels to use (N,), and the image shape of a cube."""
+
+    values: Float[Array, "L N"]
+    mask: Bool[Array, " N"]
+    shape: tuple[int, int] | None
+
+
+def read_pixels(pixels: ArrayLike | Scene, mask: ArrayLike | None = None) -> PixelInput:
+    """Pixels from a matrix (L, N), a cube (H, W, L) or a scene; those that are not finite are masked and zeroed.
+
+    Raises:
+        ValueError: for another number of axes, a mask of another size, or when no pixel is left.
+    """
+    if isinstance(pixels, Scene):
+        values, usable, shape = pixels.pixels, pixels.mask, None
+    else:
+        values, shape = _tree.as_inexact(pixels), None
+        if values.ndim == 3:
+            shape = (values.shape[0], values.shape[1])
+            values = cube_to_pixels(values)
+        if values.ndim != 2:
+            raise ValueError(f"pixels must be a matrix (L, N) or a cube (H, W, L), got shape {values.shape}.")
+        usable = jnp.all(jnp.isfinite(values), axis=0)
+        known = _validate.concrete(usable)
+        if known is None or not known.all():
+            values = jnp.where(usable[None, :], values, 0)
+    if mask is not None:
+        given = jnp.asarray(mask, bool).reshape(-1)
+        if given.shape != usable.shape:
+            raise ValueError(f"mask must have one entry for each of the {usable.size} pixels, got {jnp.shape(mask)}.")
+        usable = usable & given
+    known = _validate.concrete(usable)
+    if known is not None and not known.any():
+        raise ValueError("no pixel is left: every one is masked or not finite.")
+    return PixelInput(values, usable, shape)
+
+
+def as_given(unmixing: Unmixing, given: PixelInput) -> Unmixing:
+    """The result with abundance maps (p, H, W) when a cube came in."""
+    if given.shape is None:
+        return unmixing
+    maps = unmixing.abundances.reshape(-1, *given.shape)
+    return eqx.tree_at(lambda u: u.abundances, unmixing, maps)

@@ -1,0 +1,111 @@
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from .._result import RESULTS
+from ._edaa import edaa, Normalization
+from ._fclsu import fclsu
+from ._pixel_input import read_pixels
+from ._scaled_pixels import scale_pixels
+from ._scene import Scene
+from ._sivm import sivm
+from ._unmixing import Unmixing
+from ._vca import vca
+
+
+METHODS = ("edaa", "vca+fclsu", "sivm+fclsu")
+
+
+def unmix(
+    scene: Scene,
+    num_endmembers: int,
+    *,
+    method: str = "edaa",
+    key: PRNGKeyArray,
+    ensemble: int | None = None,
+    normalization: Normalization = "pixel_l2",
+    progress: Callable[[Any, Any], None] | None = None,
+) -> Unmixing:
+    """Unmix a scene by a named method: blind, from the number of endmembers alone.
+
+    Args:
+        scene: the scene; masked pixels are left out and come back as NaN.
+        num_endmembers: p, at least 2 and at most the number of bands.
+        method: "edaa" (archetypes by entropic descent), or exact fully constrained least squares on pixels picked by
+            "vca+fclsu" or "sivm+fclsu".
+        key: random key; SiVM does not use it.
+        ensemble: number of runs: 10 for EDAA by default; for VCA, 1 by default, the simplex of largest volume is kept.
+        normalization: as in `edaa`, for every method.
+        progress: called on the host as `progress(done, total)`.
+
+    Raises:
+        ValueError: for an unknown method, a number of endmembers out of range, or an ensemble below one.
+
+    Example:
+        >>> import jax
+        >>> from jaxopt_thoth import unmixing
+        >>> scene = unmixing.simulate_scene(jax.random.key(0), height=16, width=16, num_bands=30)
+        >>> unmixing.unmix(scene, 3, method="vca+fclsu", key=jax.random.key(1)).abundances.shape
+        (3, 256)
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+    if not 2 <= num_endmembers <= scene.num_bands:
+        raise ValueError(
+            f"the number of endmembers must be between 2 and the number of bands {scene.num_bands}, "
+            f"got {num_endmembers}."
+        )
+    if ensemble is not None and ensemble < 1:
+        raise ValueError(f"ensemble must be at least 1, got {ensemble}.")
+    if method == "edaa":
+        return edaa(
+            scene,
+            num_endmembers,
+            key=key,
+            ensemble=10 if ensemble is None else ensemble,
+            normalization=normalization,
+            progress=progress,
+        )
+    return _extract_and_fit(scene, num_endmembers, method, key, ensemble or 1, normalization, progress)
+
+
+def _extract_and_fit(
+    scene: Scene,
+    num_endmembers: int,
+    method: str,
+    key: PRNGKeyArray,
+    ensemble: int,
+    normalization: Normalization,
+    progress: Callable[[Any, Any], None] | None,
+) -> Unmixing:
+    given = read_pixels(scene)
+    scaled = scale_pixels(given.values, normalization, given.mask)
+    used = scaled.scale > 0
+    pixels = given.values * scaled.scale[None, :]
+    if method == "vca+fclsu":
+        extract = lambda k: vca(pixels, num_endmembers, key=k, mask=used)
+        spectra, indices = jax.lax.map(extract, jax.random.split(key, ensemble))
+        best = jnp.argmax(jax.vmap(_log_volume)(spectra))
+        endmembers, indices = spectra[best], indices[best]
+    else:
+        endmembers, indices = sivm(pixels, num_endmembers, mask=used)
+    abundances = jnp.where(used[None, :], fclsu(pixels, endmembers), jnp.nan)
+    if progress is not None:
+        progress(1, 1)
+    finite = jnp.all(jnp.isfinite(endmembers))
+    return Unmixing(
+        endmembers=endmembers,
+        abundances=abundances,
+        result=RESULTS.where(finite, RESULTS.converged, RESULTS.nonfinite),
+        indices=indices,
+        pixel_scale=jnp.where(used, 1 / jnp.where(used, scaled.scale, 1), jnp.nan),
+    )
+
+
+def _log_volume(spectra: Array) -> Array:
+    """Logarithm of the volume of a simplex, up to a constant of its dimension."""
+    edges = spectra[:, 1:] - spectra[:, :1]
+    return jnp.linalg.slogdet(jnp.matmul(edges.T, edges, precision=jax.lax.Precision.HIGHEST))[1]

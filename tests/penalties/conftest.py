@@ -1,0 +1,100 @@
+"""The zoo: one row a penalty, and every law of `test_laws.py` applies to it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxopt_thoth import penalties as p
+
+
+N = 6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A family of penalties of one scalar setting on vectors, with draws from the domain of each member.
+
+    Attributes:
+        make: the penalty of a setting, on vectors of `n` entries.
+        draw: a random point of the domain, `(rng, setting, n) -> (n,)`; None if the domain is the whole space.
+        shrinks_to_zero: whether the setting is a strength that has a critical value.
+    """
+
+    name: str
+    make: Callable[[Any, int], p.AbstractPenalty]
+    draw: Callable[[np.random.Generator, float, int], np.ndarray] | None = None
+    shrinks_to_zero: bool = False
+
+    def penalty(self, setting=0.7, n=N):
+        return self.make(setting, n)
+
+    def points(self, rng, count, setting=0.7, n=N):
+        if self.draw is None:
+            return jnp.asarray(rng.normal(size=(count, n)) * rng.choice([0.3, 1.0, 3.0], (count, 1)))
+        return jnp.asarray(np.stack([self.draw(rng, setting, n) for _ in range(count)]))
+
+
+def weights(n):
+    return np.linspace(0.5, 1.5, n)
+
+
+def groups(n):
+    return np.arange(n) // 2
+
+
+def signed_dirichlet(rng, s, n):
+    return s * rng.uniform() * rng.dirichlet(np.ones(n)) * rng.choice([-1, 1], n)
+
+
+def in_ball(rng, s, n):
+    v = rng.normal(size=n)
+    return s * rng.uniform() * v / np.linalg.norm(v)
+
+
+def on_simplex(rng, s, n):
+    return s * rng.dirichlet(np.full(n, 0.5))
+
+
+def on_unit_simplex(rng, s, n):
+    return on_simplex(rng, 1.0, n)
+
+
+def group_weights(n):
+    return np.linspace(0.5, 1.5, groups(n).max() + 1)
+
+
+ZOO = [
+    Case("Zero", lambda s, n: p.Zero()),
+    Case("L1", lambda s, n: p.L1(s), shrinks_to_zero=True),
+    Case("L1 of weights", lambda s, n: p.L1(s * jnp.asarray(weights(n)))),
+    Case("L2Squared", lambda s, n: p.L2Squared(s)),
+    Case("L2", lambda s, n: p.L2(s), shrinks_to_zero=True),
+    Case("ElasticNet", lambda s, n: p.ElasticNet(s, 0.4), shrinks_to_zero=True),
+    Case("ElasticNet without l2", lambda s, n: p.ElasticNet(s, 0.0), shrinks_to_zero=True),
+    Case("GroupLasso", lambda s, n: p.GroupLasso(s, groups(n), group_weights(n)), shrinks_to_zero=True),
+    Case("NonNegative", lambda s, n: p.NonNegative(), lambda rng, s, n: rng.exponential(size=n)),
+    Case("Box", lambda s, n: p.Box(-0.3, s), lambda rng, s, n: rng.uniform(-0.3, s, n)),
+    Case("Box of arrays", lambda s, n: p.Box(-s * weights(n), jnp.inf), lambda rng, s, n: rng.exponential(size=n)),
+    Case("Simplex", lambda s, n: p.Simplex(s), on_simplex),
+    Case("L1Ball", lambda s, n: p.L1Ball(s), signed_dirichlet),
+    Case("L2Ball", lambda s, n: p.L2Ball(s), in_ball),
+    Case("Scaled L1", lambda s, n: s * p.L1(1.5)),
+    Case("Scaled Simplex", lambda s, n: s * p.Simplex(2.0), lambda rng, s, n: on_simplex(rng, 2.0, n)),
+    Case("Translated L2", lambda s, n: p.Translated(p.L2(0.9), s * jnp.asarray(weights(n)))),
+    Case("Translated Box", lambda s, n: p.Translated(p.Box(0.0, 1.0), s), lambda rng, s, n: s + rng.uniform(size=n)),
+    Case("Tilted L1", lambda s, n: p.Tilted(p.L1(1.0), s * jnp.asarray(weights(n)))),
+    Case("Tilted Simplex", lambda s, n: p.Tilted(p.Simplex(), s * jnp.asarray(weights(n))), on_unit_simplex),
+    Case("Regularized L1", lambda s, n: p.Regularized(p.L1(0.8), s, weights(n))),
+    Case("Regularized L1Ball", lambda s, n: p.Regularized(p.L1Ball(1.0), s), lambda r, s, n: signed_dirichlet(r, 1, n)),
+    Case("Conjugate of L1", lambda s, n: p.Conjugate(p.L1(s)), lambda rng, s, n: rng.uniform(-s, s, n)),
+    Case("Conjugate of GroupLasso", lambda s, n: p.Conjugate(p.GroupLasso(s, groups(n))), in_ball),
+    Case("Conjugate of Box", lambda s, n: p.Conjugate(p.Box(-0.3, s))),
+]  # fmt: skip
+
+
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", ZOO, ids=[case.name for case in ZOO])
