@@ -87,7 +87,7 @@ def report_figure(
             write_name(image_axes, layout, names[index], notes[index], color_of(index))
         else:
             pixels, is_scaled = fitted_pixels(scene, ordered)
-            write_name(image_axes, layout, "residual", "rmse, scaled pixels" if is_scaled else "rmse", None)
+            write_name(image_axes, layout, "residual", "rmse, scaled" if is_scaled else "rmse", None)
             misfit = pixels - endmembers @ np.nan_to_num(maps.reshape(p, -1))
             valid = np.isfinite(maps).all(axis=0)
             _draw_residual(figure, layout, image_axes, curve_axes, misfit[order], valid, spectra.bands)

@@ -56,7 +56,7 @@ def edaa(
 
     Args:
         pixels: matrix (L, N), cube (H, W, L), or `Scene`; any unit, integers or floating point.
-        num_endmembers: p, at least 1 and at most L; static.
+        num_endmembers: p, at least 2 and at most L; static.
         key: random key of the starts.
         ensemble: number of runs M.
         num_steps: outer steps T of each run.
@@ -102,8 +102,8 @@ def edaa(
             raise ValueError(f"{name} must be at least 1, got {value}.")
     given = read_pixels(pixels, mask)
     bands = given.values.shape[0]
-    if not 1 <= num_endmembers <= bands:
-        raise ValueError(f"num_endmembers must be between 1 and the number of bands {bands}, got {num_endmembers}.")
+    if not 2 <= num_endmembers <= bands:
+        raise ValueError(f"num_endmembers must be between 2 and the number of bands {bands}, got {num_endmembers}.")
     if rank is not None and not num_endmembers <= rank <= bands:
         raise ValueError(f"rank must be between num_endmembers {num_endmembers} and the bands {bands}, got {rank}.")
     if chunk is None:

@@ -2,6 +2,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from ..implicit import attach, Implicit
+from ..penalties import Simplex
+from ..problems import Composite
+from ..smooth import Quadratic
 from ._checks import as_matrix, as_pixels, same_dtype
 from ._simplex_active_set import solve_by_active_set
 from ._simplex_faces import MAX_FACES_DIMENSION, solve_by_faces
@@ -12,7 +16,7 @@ def fclsu(pixels: ArrayLike, endmembers: ArrayLike) -> Float[Array, "p N"]:
 
     Solves `min_a |y - E a|^2 / 2` over the unit simplex for each pixel y: by enumeration of the faces of the simplex
     up to 6 endmembers, by a batched active set above. The pixels enter once, by the product E' Y; then all is of
-    size p, O(p N) memory. Where endmembers are affinely dependent (duplicates), the least-squares fit is still
+    size p, O(p N) memory. Derivatives in both arguments are those of the active face, by implicit differentiation. Where endmembers are affinely dependent (duplicates), the least-squares fit is still
     exact and one of the possible abundances is returned; in float32 dependence begins near a relative distance of
     1e-3.
 
@@ -87,5 +91,12 @@ def fclsu_gram(gram: Float[Array, "p p"], cross: Float[Array, "p N"]) -> Float[A
 def _differentiable(
     gram: Float[Array, "p p"], cross: Float[Array, "p N"], abundances: Float[Array, "p N"]
 ) -> Float[Array, "p N"]:
-    """The solution with its derivative in `gram` and `cross`; as it stands, a constant of theirs."""
-    return abundances
+    """The solution with its derivative in `gram` and `cross`, that of the face it lies on, however it was found."""
+    step = 1 / jnp.maximum(jnp.trace(gram), jnp.finfo(gram.dtype).tiny)
+    tol = jnp.finfo(gram.dtype).eps
+
+    def attach_one(linear: Float[Array, " p"], solution: Float[Array, " p"]) -> Float[Array, " p"]:
+        problem = Composite(Quadratic(gram, -linear), Simplex(1.0))
+        return attach(Implicit(), problem, solution, step, jnp.asarray(tol, gram.dtype))
+
+    return jax.vmap(attach_one, in_axes=1, out_axes=1)(cross, abundances)

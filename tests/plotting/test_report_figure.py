@@ -172,7 +172,7 @@ def test_residual_is_taken_in_the_unit_that_the_method_worked_in():
     of_unit_pixels = Unmixing(endmembers=spectra, abundances=weights, pixel_scale=scale)
     for one, other, remark in ((scene, estimate, False), (shaded, of_unit_pixels, True)):
         figure = report_figure(one, other)
-        assert ("rmse, scaled pixels" in words(figure)) == remark
+        assert ("rmse, scaled" in words(figure)) == remark
         residual = [axes.images[0].get_array() for axes in figure.axes if axes.images][3]
         assert residual.max() < 1e-12
 
