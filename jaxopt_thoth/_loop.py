@@ -145,7 +145,7 @@ def _while(
     def body(carry: tuple[Run, History | None]) -> tuple[Run, History | None]:
         old, history = carry
         new = advance(old)
-        if history is None:
+        if history is None or objective is None:
             return new, None
         value = objective(new.params).astype(new.error.dtype)
         at = old.num_steps

@@ -1,23 +1,36 @@
 """What a solve returns: the solution, how it was reached, and whether to trust it."""
 
+from typing import Any
+
 import equinox as eqx
 from jaxtyping import Array
 
 from ._types import IntScalar, Params, Scalar, State
 
 
+def _member(message: str) -> Any:
+    """The text of a member, which the enumeration turns into an item of its own type."""
+    return message
+
+
 class RESULTS(eqx.Enumeration):
-    converged = "The stopping criterion was met."
-    max_steps_reached = (
+    """How a solve ended; compare with `==`, entry by entry under `vmap`; `RESULTS[result]` is the message."""
+
+    converged: "RESULTS" = _member("The stopping criterion was met.")
+    max_steps_reached: "RESULTS" = _member(
         "The solver reached its maximum number of steps before the stopping criterion was met; "
         "raise `max_steps`, loosen `tol`, or rescale the problem."
     )
-    nonfinite = (
+    nonfinite: "RESULTS" = _member(
         "A step produced a non-finite value, and the last finite iterate is returned; "
         "check the data for NaN, or lower the step size."
     )
-    diverged = "The residual grew without bound; lower the step size or leave it to the line search."
-    infeasible = "The constraint set is empty, or the objective is not finite at the starting point."
+    diverged: "RESULTS" = _member(
+        "The residual grew without bound; lower the step size or leave it to the line search."
+    )
+    infeasible: "RESULTS" = _member(
+        "The constraint set is empty, or the objective is not finite at the starting point."
+    )
 
 
 class History(eqx.Module):

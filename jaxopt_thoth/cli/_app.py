@@ -58,6 +58,12 @@ def unmix(
         int | None,
         typer.Option(min=1, help="Runs to choose from; 10 for edaa and 1 for vca+fclsu by default."),
     ] = None,
+    normalization: Annotated[
+        Literal["pixel_l2", "perspective", "none"],
+        typer.Option(
+            help="Take the brightness out of the pixels: unit norms, a perspective projection, or not at all."
+        ),
+    ] = "pixel_l2",
     seed: Seed = 0,
     nodata: NoData = None,
     order: Order = None,
@@ -70,7 +76,7 @@ def unmix(
 
     from ._unmix import Settings, unmix_to
 
-    unmix_to(out, scene, Settings(endmembers, method, ensemble, seed, nodata, order))
+    unmix_to(out, scene, Settings(endmembers, method, ensemble, normalization, seed, nodata, order))
 
 
 @app.command()

@@ -14,7 +14,7 @@ from ..unmixing import evaluate, Scene, Unmixing
 def measure(scene: Scene, unmixing: Unmixing) -> dict[str, Any]:
     """What `evaluate` says of an estimate in the order of the truth, ready to be written.
 
-    The reconstruction is that of the pixels the method worked on, as stored or of unit norm. An estimate with fewer
+    The reconstruction is that of the pixels the method worked on, as stored or scaled one by one. An estimate with fewer
     endmembers than the truth is measured only by its reconstruction.
     """
     pixels, is_scaled = fitted_pixels(scene, unmixing)
@@ -30,7 +30,7 @@ def measure(scene: Scene, unmixing: Unmixing) -> dict[str, Any]:
     return {
         "reconstruction_rmse": evaluation.pop("reconstruction_rmse"),
         "relative_residual": relative_residual(pixels[:, known], rebuilt),
-        "pixels": "scaled to unit norm" if is_scaled else "as stored",
+        "pixels": "scaled one by one" if is_scaled else "as stored",
         **evaluation,
     }
 

@@ -33,6 +33,7 @@ class Settings:
     endmembers: int
     method: Literal["edaa", "vca+fclsu", "sivm+fclsu"]
     ensemble: int | None
+    normalization: Literal["pixel_l2", "perspective", "none"]
     seed: int
     nodata: float | None
     order: Literal["C", "F"] | None
@@ -102,6 +103,7 @@ def _unmix(scene: Scene, settings: Settings, reporter: Reporter) -> tuple[Unmixi
             method=settings.method,
             key=key,
             ensemble=settings.ensemble,
+            normalization=settings.normalization,
             progress=reporter.advance,
         )
         jax.block_until_ready(unmixing)

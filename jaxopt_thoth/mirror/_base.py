@@ -10,7 +10,7 @@ from .._types import Scalar
 class AbstractMirrorMap(eqx.Module):
     """A strictly convex potential h, whose gradient carries points to dual variables, where descent is subtraction.
 
-    A solver that keeps the dual variable never takes the logarithm of a zero; `step` serves where points are all one has.
+    A solver that keeps the dual variable never takes the logarithm of a zero; `step` serves where only points are kept.
 
     Attributes:
         domain: the set on which `from_dual` lands, in words.

@@ -35,10 +35,13 @@ def as_operator(matrix: Any) -> AbstractOperator:
     if isinstance(matrix, jsparse.BCOO):
         if matrix.ndim != 2 or matrix.n_batch or matrix.n_dense:
             raise ValueError("A BCOO design matrix must have two sparse axes, and no batch or dense axes.")
-        return SparseOperator(matrix.data, matrix.indices[:, 0], matrix.indices[:, 1], matrix.shape)
+        return SparseOperator(
+            matrix.data, matrix.indices[:, 0], matrix.indices[:, 1], (matrix.shape[0], matrix.shape[1])
+        )
     if scipy.sparse.issparse(matrix):
         entries = matrix.tocoo()
-        return SparseOperator(*map(jnp.asarray, (entries.data, entries.row, entries.col)), entries.shape)
+        values, rows, cols = map(jnp.asarray, (entries.data, entries.row, entries.col))
+        return SparseOperator(values, rows, cols, entries.shape)
     if not (hasattr(matrix, "shape") or isinstance(matrix, list | tuple)):
         raise TypeError(
             f"Cannot use {type(matrix).__name__} as a design matrix; pass an array, a sparse matrix or a "

@@ -1,9 +1,12 @@
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Self
 
 import equinox as eqx
 import jax
+from jaxtyping import ArrayLike
 
+from .. import _tree
 from .._types import Params, Scalar
 from ._base import AbstractSmooth
 
@@ -31,12 +34,12 @@ class FunctionTerm(AbstractSmooth):
     args: tuple[Any, ...]
     lipschitz_constant: Scalar | None
 
-    def __init__(self, fn: Callable[..., Scalar], *args: Any, lipschitz_constant: Scalar | None = None):
+    def __init__(self, fn: Callable[..., Scalar], *args: Any, lipschitz_constant: ArrayLike | None = None):
         if not callable(fn):
             raise TypeError(f"fn must be a callable fn(params, *args), got {type(fn).__name__}.")
         self.fn = fn
         self.args = args
-        self.lipschitz_constant = lipschitz_constant
+        self.lipschitz_constant = None if lipschitz_constant is None else _tree.setting(lipschitz_constant)
 
     def value(self, params: Params) -> Scalar:
         return self.fn(params, *self.args)
@@ -45,7 +48,7 @@ class FunctionTerm(AbstractSmooth):
         return self.lipschitz_constant
 
     def closed(self, params: Params) -> Self:
-        if not _captures_arrays(self.fn):
+        if not _may_hold_arrays(self.fn):
             return self
         fn = eqx.filter_closure_convert(self.fn, params, *self.args)
         return eqx.tree_at(lambda term: term.fn, self, fn)
@@ -57,6 +60,10 @@ class FunctionTerm(AbstractSmooth):
         return params
 
 
-def _captures_arrays(fn: Callable) -> bool:
-    cells = getattr(fn, "__closure__", None) or ()
-    return any(eqx.is_array(leaf) or callable(leaf) for cell in cells for leaf in jax.tree.leaves(cell.cell_contents))
+def _may_hold_arrays(fn: Callable) -> bool:
+    # What a partial, a bound method or a compiled function holds cannot be seen.
+    if not isinstance(fn, FunctionType):
+        return True
+    cells = [cell.cell_contents for cell in fn.__closure__ or ()]
+    held = jax.tree.leaves((cells, fn.__defaults__, fn.__kwdefaults__))
+    return any(not isinstance(leaf, bool | int | float | str) for leaf in held)

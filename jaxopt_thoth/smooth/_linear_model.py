@@ -2,10 +2,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from .. import _tree
 from .._types import Scalar
+from .._validate import concrete
 from ..losses import AbstractLoss, Multinomial
 from ..operators import AbstractOperator, as_operator, spectral_norm
 from ._base import AbstractSmooth
@@ -124,9 +126,21 @@ class LinearModel(AbstractSmooth):
         if not isinstance(params, jax.Array) or params.shape[:1] != (rows,) or params.ndim > 2:
             got = jax.tree.map(jnp.shape, params)
             raise ValueError(f"params must be an array of shape ({rows},) or ({rows}, k) for this design, got {got}.")
-        if not isinstance(self.loss, Multinomial) and params.shape[1:] != outputs:
+        if isinstance(self.loss, Multinomial):
+            self._check_classes(params)
+        elif params.shape[1:] != outputs:
             raise ValueError(
                 f"params must have shape {(rows, *outputs)} for targets of shape {self.targets.shape}, "
                 f"got {params.shape}."
             )
-        return params.astype(jnp.promote_types(params.dtype, self.design.dtype))
+        return params.astype(self.design.dtype)
+
+    def _check_classes(self, params: Array) -> None:
+        if params.ndim != 2:
+            raise ValueError(f"Multinomial needs params of shape (p, number of classes), got {params.shape}.")
+        classes = concrete(self.targets)
+        if classes is not None and np.any(classes >= params.shape[1]):
+            raise ValueError(
+                f"targets reach class {classes.max()}, but params of shape {params.shape} score classes "
+                f"0 to {params.shape[1] - 1}."
+            )

@@ -73,4 +73,4 @@ class Quadratic(AbstractSmooth):
         if not isinstance(params, jax.Array) or params.shape != self.vector.shape:
             got = jax.tree.map(jnp.shape, params)
             raise ValueError(f"params must be an array of shape {self.vector.shape} like vector, got {got}.")
-        return params.astype(jnp.promote_types(params.dtype, self.vector.dtype))
+        return params.astype(self.vector.dtype)

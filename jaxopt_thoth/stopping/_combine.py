@@ -12,8 +12,13 @@ def _errors(stops: tuple[AbstractStop, ...], problem: Composite, step: Step) -> 
     # A criterion that skips this step must not take another criterion's error for its own.
     fresh = eqx.tree_at(lambda s: s.last_error, step, jnp.full_like(step.last_error, jnp.inf))
     verdicts = [stop(problem, fresh) for stop in stops]
-    errors = [error / stop.tol.astype(error.dtype) for stop, (error, _) in zip(stops, verdicts, strict=True)]
+    errors = [_in_units(error, stop.tol.astype(error.dtype)) for stop, (error, _) in zip(stops, verdicts, strict=True)]
     return errors, [done for _, done in verdicts]
+
+
+def _in_units(error: Scalar, tol: Scalar) -> Scalar:
+    # A tolerance of zero that is met: 0 / 0, taken as 0.
+    return jnp.where(error > 0, error / tol, error)
 
 
 def _require_stops(stops: tuple[AbstractStop, ...]) -> tuple[AbstractStop, ...]:

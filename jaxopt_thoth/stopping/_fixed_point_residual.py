@@ -3,7 +3,7 @@ from jaxtyping import ArrayLike
 
 from .. import _tree
 from .._types import BoolScalar, Scalar
-from .._validate import require_nonnegative
+from .._validate import require_nonnegative, require_positive
 from ..problems import Composite
 from ._base import AbstractStop, Step
 
@@ -27,6 +27,7 @@ class FixedPointResidual(AbstractStop):
 
     def __init__(self, tol: ArrayLike, step: ArrayLike = 1.0):
         require_nonnegative(tol, "tol")
+        require_positive(step, "step")
         self.tol = jnp.asarray(tol, jnp.result_type(float))
         self.step = jnp.asarray(step, jnp.result_type(float))
 

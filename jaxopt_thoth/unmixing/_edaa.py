@@ -12,14 +12,13 @@ from ._archetype_starts import soft_vertices, uniform_start
 from ._archetypes import Archetypes, ArchetypeSteps, combine, entropic_archetypes, pixel_weights
 from ._ensemble_rules import consensus, least_coherent
 from ._pixel_input import as_given, read_pixels
-from ._scaled_pixels import scale_pixels, ScaledPixels
+from ._scaled_pixels import Normalization, scale_pixels, ScaledPixels
 from ._scene import Scene
 from ._unmixing import Unmixing
 
 
 Start = Literal["soft_vertices", "uniform"]
 Selection = Literal["consensus", "least_coherent"]
-Normalization = Literal["pixel_l2", "none"]
 _matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 # Relative fall of the loss over the last tenth of the steps below which a run counts as converged.
 _SETTLED = 0.02
@@ -65,7 +64,8 @@ def edaa(
         start: "soft_vertices" or "uniform".
         selection: "consensus" or "least_coherent".
         normalization: "pixel_l2" divides each pixel by its norm, so that shade does not count and abundances are those
-            of the normalized pixels; "none" keeps the pixels' unit.
+            of the normalized pixels; "perspective" does so too and keeps mixtures exactly convex, but amplifies the
+            noise of dark pixels; "none" keeps the pixels' unit.
         rank: descend on this many leading components of the pixels instead of all L bands; the endmembers are
             combinations of full pixels all the same. 20 to 30 is two to three times faster and changes little.
         mask: (N,) or (H, W), true for the pixels to use; pixels that are not finite or zero are left out anyway.
@@ -162,7 +162,7 @@ def _edaa(
     steps: ArchetypeSteps,
     start: str,
     selection: str,
-    normalization: str,
+    normalization: Normalization,
     rank: int | None,
     chunk: int,
     progress: Callable[[Any, Any], None] | None,

@@ -16,9 +16,9 @@ def fclsu(pixels: ArrayLike, endmembers: ArrayLike) -> Float[Array, "p N"]:
 
     Solves `min_a |y - E a|^2 / 2` over the unit simplex for each pixel y: by enumeration of the faces of the simplex
     up to 6 endmembers, by a batched active set above. The pixels enter once, by the product E' Y; then all is of
-    size p, O(p N) memory. Derivatives in both arguments are those of the active face, by implicit differentiation. Where endmembers are affinely dependent (duplicates), the least-squares fit is still
-    exact and one of the possible abundances is returned; in float32 dependence begins near a relative distance of
-    1e-3.
+    size p, O(p N) memory. Derivatives in both arguments are those of the active face, by the implicit rule.
+    Where endmembers are affinely dependent (duplicates), the least-squares fit is still exact and one of the possible
+    abundances is returned; in float32 dependence begins near a relative distance of 1e-3.
 
     Args:
         pixels: (L, N), any unit.

@@ -1,10 +1,10 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .. import _tree
 from .._types import Scalar
@@ -12,6 +12,7 @@ from .._types import Scalar
 
 # Pixels a block: the temporaries of a reduction stay in cache, and far below the size of a scene.
 _BLOCK = 512
+Normalization = Literal["pixel_l2", "perspective", "none"]
 
 
 class ScaledPixels(eqx.Module):
@@ -78,15 +79,27 @@ class ScaledPixels(eqx.Module):
         return lax.scan(body, start, jnp.arange(-(-count // size)))[0]
 
 
-def scale_pixels(values: Float[Array, "L N"], normalization: str, mask: Array) -> ScaledPixels:
-    """Pixels under a named normalization, "pixel_l2" (unit norms) or "none"; masked and zero pixels get scale zero.
+def scale_pixels(values: Float[Array, "L N"], normalization: Normalization, mask: Bool[Array, " N"]) -> ScaledPixels:
+    """Pixels under a named normalization; masked and zero pixels get scale zero.
+
+    "pixel_l2" divides by the norm. "perspective" divides by the component along the mean direction: it forgets the
+    brightness as well, and keeps mixtures of endmembers convex combinations of them, which unit norms do not; but it
+    amplifies the noise of dark pixels. "none" keeps the pixels.
 
     Raises:
         ValueError: for another name.
     """
+    if normalization not in get_args(Normalization):
+        raise ValueError(f"normalization must be one of {get_args(Normalization)}, got {normalization!r}.")
     if normalization == "none":
         return ScaledPixels(values, mask.astype(values.dtype))
-    if normalization != "pixel_l2":
-        raise ValueError(f'normalization must be "pixel_l2" or "none", got {normalization!r}.')
-    norms = _tree.safe_sqrt(jnp.sum(values * values, axis=0))
-    return ScaledPixels(values, jnp.where(mask & (norms > 0), 1 / jnp.where(norms > 0, norms, 1), 0))
+    sizes = _tree.safe_sqrt(jnp.sum(values * values, axis=0))
+    if normalization == "perspective":
+        mean = ScaledPixels(values, _inverse(sizes, mask)).combine(mask[None, :].astype(values.dtype))[:, 0]
+        sizes = jnp.matmul(mean / _tree.norm(mean), values, precision=lax.Precision.HIGHEST)
+    return ScaledPixels(values, _inverse(sizes, mask))
+
+
+def _inverse(sizes: Float[Array, " N"], mask: Bool[Array, " N"]) -> Float[Array, " N"]:
+    usable = mask & (sizes > 0)
+    return jnp.where(usable, 1 / jnp.where(usable, sizes, 1), 0)

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from .._result import RESULTS
-from ._edaa import edaa, Normalization
+from ._edaa import edaa
 from ._fclsu import fclsu
 from ._pixel_input import read_pixels
-from ._scaled_pixels import scale_pixels
+from ._scaled_pixels import Normalization, scale_pixels
 from ._scene import Scene
 from ._sivm import sivm
 from ._unmixing import Unmixing

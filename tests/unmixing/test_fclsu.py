@@ -36,7 +36,7 @@ def _problem(rng, size, count=40, bands=12, spread=1.0):
     return endmembers @ inside + spread * 0.2 * rng.normal(size=(bands, count)), endmembers, inside
 
 
-@pytest.mark.parametrize("size", [1, 3, 6, 7])
+@pytest.mark.parametrize("size", [1, 4, 7])
 def test_equals_brute_force_over_faces(rng, size):
     pixels, endmembers, _ = _problem(rng, size, count=25)
     expected = _by_brute_force(pixels, endmembers)
@@ -63,7 +63,7 @@ def test_optimality_conditions(rng, size):
     gradient = endmembers.T @ (endmembers @ found - pixels)
     level = gradient.min(axis=0)
     assert np.where(found > 1e-9, gradient - level, 0).max() < 1e-9
-    assert ((found == 0).any() and (found > 0).all(axis=0).any()) or size == 20
+    assert (found == 0).any() and (found > 0).sum(axis=0).max() > 2
 
 
 def test_translation_of_all_spectra_and_rotation_of_bands_change_nothing(rng):
