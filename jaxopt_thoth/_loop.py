@@ -100,13 +100,15 @@ def run_loop(
         running=start,
         result=RESULTS.where(start, RESULTS.max_steps_reached, RESULTS.infeasible),
     )
-    run = _match_carry(advance, run)
+    run = match_carry(advance, run)
     if mode == "scan":
         return _scan(advance, run, max_steps, objective)
     if mode == "checkpointed":
-        run = eqxi.while_loop(
-            lambda r: r.running, advance, run, max_steps=max_steps, kind="checkpointed", checkpoints=checkpoints
-        )
+        # The checkpointed loop cannot be empty.
+        if max_steps > 0:
+            run = eqxi.while_loop(
+                lambda r: r.running, advance, run, max_steps=max_steps, kind="checkpointed", checkpoints=checkpoints
+            )
         return run, None
     return _while(advance, run, max_steps, objective, progress)
 
@@ -166,13 +168,20 @@ def _while(
     return lax.while_loop(lambda c: c[0].running & (c[0].num_steps < max_steps), block, (run, history))
 
 
-def _match_carry(advance: Callable[[Run], Run], run: Run) -> Run:
+def while_loop(condition: Callable[[Any], BoolScalar], body: Callable[[Any], Any], carry: Any) -> Any:
+    """`lax.while_loop` that may also run inside `shard_map`, for the loops within one step of a method."""
+    return lax.while_loop(condition, body, match_carry(body, carry))
+
+
+def match_carry(body: Callable[[Any], Any], carry: Any) -> Any:
     """Strip weak types, and give the carry the varying axes that the body has inside `shard_map`."""
-    run = jax.tree.map(lambda leaf: lax.convert_element_type(leaf, jnp.result_type(leaf)), run)
+    carry = jax.tree.map(lambda leaf: lax.convert_element_type(leaf, jnp.result_type(leaf)), carry)
+    if not jax.sharding.get_abstract_mesh().manual_axes:
+        return carry
     # Two rounds: the axes that the first round adds may spread to further leaves.
     for _ in range(2):
-        run = jax.tree.map(_match_varying, run, jax.eval_shape(advance, run))
-    return run
+        carry = jax.tree.map(_match_varying, carry, jax.eval_shape(body, carry))
+    return carry
 
 
 def _varying_axes(aval: Any) -> frozenset[str]:

@@ -14,7 +14,7 @@ from ..unmixing import evaluate, Scene, Unmixing
 def measure(scene: Scene, unmixing: Unmixing) -> dict[str, Any]:
     """What `evaluate` says of an estimate in the order of the truth, ready to be written.
 
-    The reconstruction is that of the pixels the method worked on, as stored or scaled one by one. An estimate with fewer
+    The reconstruction is that of the pixels the method worked on, as stored or scaled. An estimate with fewer
     endmembers than the truth is measured only by its reconstruction.
     """
     pixels, is_scaled = fitted_pixels(scene, unmixing)

@@ -28,7 +28,7 @@ class AbstractAdjoint(eqx.Module):
 
 
 def attach(adjoint: AbstractAdjoint, problem: Composite, params: Params, step: Scalar, tol: Scalar) -> Params:
-    """Return `params` unchanged, a solution of `problem`, with the derivatives in `problem` that `adjoint` provides.
+    """Return `params`, a solution of `problem`, with the derivatives in `problem` that `adjoint` provides.
 
     This is how a solution found by any means (a closed form, another library, an exact active set) becomes
     differentiable: the path to the solution does not enter its derivative.
@@ -36,11 +36,12 @@ def attach(adjoint: AbstractAdjoint, problem: Composite, params: Params, step: S
     Args:
         adjoint: for example `Implicit()`.
         problem: the problem whose leaves are differentiated.
-        params: a solution; its own derivative is ignored.
+        params: a solution; its own derivative is ignored. It comes back unchanged, or polished if the adjoint does.
         step: step size of the fixed-point map, about the inverse of the Lipschitz constant of the gradient.
         tol: accuracy of `params`, which the linear solve follows.
     """
     params, step, tol = _tree.stop_gradient((params, step, tol))
+    params = adjoint.polished(_tree.stop_gradient(problem), params, step, tol)
     return _attach(problem, params, adjoint=_tree.stop_gradient(adjoint), step=step, tol=tol)
 
 

@@ -2,10 +2,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import ArrayLike
 
 from .. import _tree
+from .._loop import while_loop
 from .._types import Params
 
 
@@ -59,4 +59,4 @@ def conjugate_gradient(
 
     rho = _tree.squared_norm(residual)
     carry = (x, residual, residual, rho, jnp.asarray(0, jnp.int32), jnp.asarray(True))
-    return _tree.scale(scale, lax.while_loop(condition, body, carry)[0])
+    return _tree.scale(scale, while_loop(condition, body, carry)[0])

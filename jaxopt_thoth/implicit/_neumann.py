@@ -2,6 +2,7 @@ import equinox as eqx
 from jax import lax
 
 from .. import _tree
+from .._loop import match_carry
 from .._types import Params, Scalar
 from ..problems import Composite
 from ._base import AbstractAdjoint
@@ -34,7 +35,8 @@ class Neumann(AbstractAdjoint):
     def tangent(self, problem: Composite, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
         linearization = Linearization(problem, params, step)
 
-        def add_term(partial: Params, _: None) -> tuple[Params, None]:
-            return _tree.add(rhs, linearization.jacobian(partial)), None
+        def add_term(partial: Params) -> Params:
+            return _tree.add(rhs, linearization.jacobian(partial))
 
-        return lax.scan(add_term, rhs, None, length=self.num_terms)[0]
+        start = match_carry(add_term, rhs)
+        return lax.scan(lambda partial, _: (add_term(partial), None), start, None, length=self.num_terms)[0]

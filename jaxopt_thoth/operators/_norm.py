@@ -1,8 +1,8 @@
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from .. import _tree
+from .._loop import while_loop
 from .._types import Scalar
 from ._as_operator import as_operator
 from ._dense import DenseOperator
@@ -35,7 +35,7 @@ def spectral_norm(matrix, *, rtol: float = 1e-6, max_steps: int = 1000) -> Scala
         gram = jnp.matmul(tall.T, tall, precision=lax.Precision.HIGHEST)
         return _tree.safe_sqrt(jnp.maximum(jnp.linalg.eigvalsh(gram)[-1], 0))
 
-    frozen = jax.tree.map(lax.stop_gradient, operator)
+    frozen = _tree.stop_gradient(operator)
 
     def normalize(v):
         size = _tree.norm(v)
@@ -49,5 +49,5 @@ def spectral_norm(matrix, *, rtol: float = 1e-6, max_steps: int = 1000) -> Scala
     # Irrational phases: no symmetry of a structured matrix makes this start orthogonal to the top singular vector.
     v, _ = normalize(jnp.cos(1 + jnp.sqrt(jnp.arange(2, operator.shape[1] + 2, dtype=operator.dtype))))
     start = (v, jnp.zeros((), operator.dtype), jnp.asarray(True), jnp.asarray(0, jnp.int32))
-    v = lax.while_loop(lambda c: c[2] & (c[3] < max_steps), body, start)[0]
+    v = while_loop(lambda c: c[2] & (c[3] < max_steps), body, start)[0]
     return _tree.norm(operator.matvec(v))

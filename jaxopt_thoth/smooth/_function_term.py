@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any, Self
 
 import equinox as eqx
@@ -15,7 +14,8 @@ class FunctionTerm(AbstractSmooth):
     """A smooth term given by any pure scalar function, `fn(params, *args)`.
 
     Args:
-        fn: differentiable function of the parameters; arrays it closes over are differentiated too.
+        fn: differentiable function of the parameters; arrays it closes over are differentiated too. Outside of
+            `jax.jit` it is traced and compiled at each solve, so that it may read what changes between them.
         args: pytrees passed on to `fn`; their arrays are leaves of the problem, to be batched and differentiated.
         lipschitz_constant: Lipschitz constant of the gradient when it is known.
 
@@ -48,9 +48,9 @@ class FunctionTerm(AbstractSmooth):
         return self.lipschitz_constant
 
     def closed(self, params: Params) -> Self:
-        if not _may_hold_arrays(self.fn):
-            return self
-        fn = eqx.filter_closure_convert(self.fn, params, *self.args)
+        # Traced anew at each solve: a program kept for the function itself would go on using the values that the
+        # function read from its surroundings when it was first compiled.
+        fn = eqx.filter_closure_convert(lambda params, *args: self.fn(params, *args), params, *self.args)
         return eqx.tree_at(lambda term: term.fn, self, fn)
 
     def check(self, params: Params) -> Params:
@@ -58,12 +58,3 @@ class FunctionTerm(AbstractSmooth):
         if shape != ():
             raise ValueError(f"fn must return a scalar, got shape {shape}; reduce it, for example with jnp.sum.")
         return params
-
-
-def _may_hold_arrays(fn: Callable) -> bool:
-    # What a partial, a bound method or a compiled function holds cannot be seen.
-    if not isinstance(fn, FunctionType):
-        return True
-    cells = [cell.cell_contents for cell in fn.__closure__ or ()]
-    held = jax.tree.leaves((cells, fn.__defaults__, fn.__kwdefaults__))
-    return any(not isinstance(leaf, bool | int | float | str) for leaf in held)

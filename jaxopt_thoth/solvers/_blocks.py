@@ -6,14 +6,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._loop import Progress
+from .._loop import match_carry, Progress
 from .._result import RESULTS, Solution
-from .._types import Params
+from .._types import Params, Scalar
 from ..implicit import AbstractAdjoint, attach, Implicit
 from ..problems import Composite
 from ..stopping import AbstractStop
 from ._base import AbstractSolver
-from ._solve import solve, solve_frozen
+from ._solve import require_parts, solve, solve_frozen
+
+
+# Rows of one batch of adjoint systems: enough for full matrix products, few enough to be alike.
+_ADJOINT_BLOCK = 32
 
 
 def batch_size(batch: Any, chunk: int) -> int:
@@ -29,7 +33,24 @@ def batch_size(batch: Any, chunk: int) -> int:
     return length
 
 
-@eqx.filter_jit
+def _to_blocks(tree: Any, length: int, size: int) -> Any:
+    """Leaves (length, ...) as blocks (k, size', ...) with size' <= size, filled up with copies of the last row."""
+    num_blocks = -(-length // size)
+    size = -(-length // num_blocks)
+    padding = num_blocks * size - length
+
+    def split(leaf: jax.Array) -> jax.Array:
+        if padding:
+            leaf = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], padding, axis=0)])
+        return leaf.reshape((num_blocks, size, *leaf.shape[1:]))
+
+    return jax.tree.map(split, tree)
+
+
+def _from_blocks(tree: Any, length: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf.reshape((-1, *leaf.shape[2:]))[:length], tree)
+
+
 def solve_blocks(
     problem_of: Callable[[Any], Composite],
     batch: Any,
@@ -44,23 +65,41 @@ def solve_blocks(
 ) -> Solution:
     """Solve a batch block after block, each block under `vmap`; with `warm`, each starts where the last one ended."""
     adjoint = Implicit() if adjoint is None else adjoint
-    length = batch_size(batch, chunk)
-    chunk = min(chunk, length)
-    num_blocks = -(-length // chunk)
-    padding = num_blocks * chunk - length
-
-    def to_blocks(leaf: Any) -> jax.Array:
-        leaf = jnp.asarray(leaf)
-        # The last row fills the last block up: it costs no step that the block does not take anyway.
-        leaf = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], padding, axis=0)]) if padding else leaf
-        return leaf.reshape((num_blocks, chunk, *leaf.shape[1:]))
-
-    def from_blocks(leaf: jax.Array) -> jax.Array:
-        return leaf.reshape((num_blocks * chunk, *leaf.shape[2:]))[:length]
-
-    blocks = jax.tree.map(to_blocks, batch)
-    first = problem_of(jax.tree.map(lambda leaf: leaf[0, 0], blocks))
+    batch_size(batch, chunk)
+    batch = jax.tree.map(jnp.asarray, batch)
+    first = problem_of(jax.tree.map(lambda leaf: leaf[0], batch))
+    require_parts(first, solver, stop, adjoint)
     params = lax.stop_gradient(first.check(params))
+    # Compiled as a whole, and anew at each call: `problem_of` may read what changes between calls.
+    run = jax.jit(lambda batch, params: _run(problem_of, batch, solver, params, stop, adjoint, chunk, warm, progress))
+    solution = run(batch, params)
+    if throw:
+        failed = jnp.any(solution.result != RESULTS.converged)
+        solution = _worst(solution.result).error_if(solution, failed)
+    return solution
+
+
+def _worst(result: RESULTS) -> RESULTS:
+    """The gravest of a batch of results."""
+    worst = RESULTS.converged
+    for kind in (RESULTS.max_steps_reached, RESULTS.diverged, RESULTS.infeasible, RESULTS.nonfinite):
+        worst = RESULTS.where(jnp.any(result == kind), kind, worst)
+    return worst
+
+
+def _run(
+    problem_of: Callable[[Any], Composite],
+    batch: Any,
+    solver: AbstractSolver,
+    params: Params,
+    stop: AbstractStop | None,
+    adjoint: AbstractAdjoint,
+    chunk: int,
+    warm: bool,
+    progress: Progress | None,
+) -> Solution:
+    length = len(jax.tree.leaves(batch)[0])
+    blocks = _to_blocks(batch, length, chunk)
 
     def solve_one(item: Any, start: Params) -> Any:
         problem = problem_of(item)
@@ -70,24 +109,23 @@ def solve_blocks(
 
     def block(carry: tuple[Params, jax.Array], items: Any) -> tuple[Any, Any]:
         start, done = carry
+        rows = len(jax.tree.leaves(items)[0])
         outcome = jax.vmap(solve_one, in_axes=(0, None))(items, start)
         last = jax.tree.map(lambda leaf: lax.stop_gradient(leaf[-1]), outcome[0].params)
-        done = jnp.minimum(done + chunk, length)
+        done = jnp.minimum(done + rows, length)
         if progress is not None:
             jax.debug.callback(progress, done, length)
         return (last if warm else start, done), outcome
 
-    _, outcome = lax.scan(block, (params, jnp.asarray(0, jnp.int32)), blocks)
-    solution, step, tol = jax.tree.map(from_blocks, outcome)
+    first_items = jax.tree.map(lambda leaf: leaf[0], blocks)
+    start = match_carry(lambda carry: block(carry, first_items)[0], (params, jnp.asarray(0, jnp.int32)))
+    _, outcome = lax.scan(block, start, blocks)
+    solution, step, tol = _from_blocks(outcome, length)
     if not adjoint.unrolls:
-        # Outside of the scan, so that the linear systems of all problems run as one batch.
-        differentiate = lambda item, w, s, t: attach(adjoint, problem_of(item).closed(w), w, s, t)
-        batch = jax.tree.map(jnp.asarray, batch)
-        solution = eqx.tree_at(lambda s: s.params, solution, jax.vmap(differentiate)(batch, solution.params, step, tol))
-    if throw:
-        failed = jnp.any(solution.result != RESULTS.converged)
-        worst = RESULTS.where(failed, RESULTS.max_steps_reached, RESULTS.converged)
-        for kind in (RESULTS.max_steps_reached, RESULTS.diverged, RESULTS.infeasible, RESULTS.nonfinite):
-            worst = RESULTS.where(jnp.any(solution.result == kind), kind, worst)
-        solution = worst.error_if(solution, failed)
+        # After the scan, so that the linear systems too run as batches, of a size that the slowest does not hold up.
+        def differentiate(items: tuple[Any, Params, Scalar, Scalar]) -> Params:
+            return jax.vmap(lambda item, w, s, t: attach(adjoint, problem_of(item).closed(w), w, s, t))(*items)
+
+        found = _to_blocks((batch, solution.params, step, tol), length, max(chunk, _ADJOINT_BLOCK))
+        solution = eqx.tree_at(lambda s: s.params, solution, _from_blocks(lax.map(differentiate, found), length))
     return solution

@@ -6,6 +6,7 @@ from jax import lax
 from jaxtyping import ArrayLike
 
 from .. import _tree
+from .._loop import while_loop
 from .._types import BoolScalar, IntScalar, Params, Scalar
 from .._validate import require_nonnegative, require_positive
 from ..problems import Composite
@@ -64,7 +65,8 @@ class _Trial(eqx.Module):
 
     @property
     def accepted(self) -> BoolScalar:
-        return self.divergence <= self.bound * (1 + 1e-3) + self.noise
+        # Values that are infinite make the noise infinite too, and would pass.
+        return jnp.isfinite(self.divergence) & (self.divergence <= self.bound * (1 + 1e-3) + self.noise)
 
 
 class ProximalGradient(AbstractSolver):
@@ -182,6 +184,8 @@ class ProximalGradient(AbstractSolver):
         tested = trial.bound > trial.noise
         next_step_size = jnp.where(tested, trial.step_size, jnp.minimum(trial.step_size, state.step_size))
         error = _tree.norm(trial.change) / trial.step_size / jnp.maximum(1, _tree.norm(point.gradient))
+        # A search fails only outside of the domain of f; its vanishing step must not pass for convergence.
+        error = jnp.where((trial.count >= _MAX_TRIALS) & ~trial.accepted, jnp.nan, error)
 
         move = _tree.sub(trial.params, params)
         image_move = _tree.sub(trial.image, state.image)
@@ -270,8 +274,8 @@ class ProximalGradient(AbstractSolver):
             return self._backtrack(problem, point, step_size)
         # Reverse mode cannot pass the search's loop: search on frozen values, then take the step once more.
         frozen_problem, frozen_point, frozen_step = _tree.stop_gradient((problem, point, step_size))
-        found = self._backtrack(frozen_problem, frozen_point, frozen_step).step_size
-        return self._attempt(problem, point, found, first)
+        found = self._backtrack(frozen_problem, frozen_point, frozen_step)
+        return self._attempt(problem, point, found.step_size, found.count)
 
     def _backtrack(self, problem: Composite, point: _Point, step_size: Scalar) -> _Trial:
         def shorten(trial: _Trial) -> _Trial:
@@ -284,4 +288,4 @@ class ProximalGradient(AbstractSolver):
         def failed(trial: _Trial) -> BoolScalar:
             return ~trial.accepted & (trial.count < _MAX_TRIALS)
 
-        return lax.while_loop(failed, shorten, self._attempt(problem, point, step_size, jnp.asarray(0, jnp.int32)))
+        return while_loop(failed, shorten, self._attempt(problem, point, step_size, jnp.asarray(0, jnp.int32)))

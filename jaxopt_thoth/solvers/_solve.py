@@ -49,12 +49,8 @@ def solve(
         >>> print(solution.params, bool(solution.result == jt.RESULTS.converged))
         [2. 0.] True
     """
-    _require(problem, Composite, "problem", "Composite(smooth, penalty)")
-    _require(solver, AbstractSolver, "solver", "ProximalGradient()")
     adjoint = Implicit() if adjoint is None else adjoint
-    _require(adjoint, AbstractAdjoint, "adjoint", "implicit.Implicit()")
-    if stop is not None:
-        _require(stop, AbstractStop, "stop", "stopping.DualityGap(1e-6)")
+    require_parts(problem, solver, stop, adjoint)
     params = problem.check(params)
     problem = problem.closed(params)
     report = _print_progress if progress is True else (progress or None)
@@ -62,6 +58,15 @@ def solve(
     if throw:
         solution = solution.result.error_if(solution, solution.result != RESULTS.converged)
     return solution
+
+
+def require_parts(problem: Any, solver: Any, stop: Any, adjoint: Any) -> None:
+    """Raise `TypeError` for an argument that is not of its kind."""
+    _require(problem, Composite, "problem", "Composite(smooth, penalty)")
+    _require(solver, AbstractSolver, "solver", "ProximalGradient()")
+    _require(adjoint, AbstractAdjoint, "adjoint", "implicit.Implicit()")
+    if stop is not None:
+        _require(stop, AbstractStop, "stop", "stopping.DualityGap(1e-6)")
 
 
 def _require(value: Any, kind: type, name: str, example: str) -> None:
@@ -106,8 +111,7 @@ def solve_frozen(
     solution = _run(problem, solver, params, stop, adjoint, mode, history, progress)
     tol = solver.tolerance(params)
     step = solver.fixed_point_step(problem, solution.params, solution.state)
-    polished = adjoint.polished(problem, solution.params, step, tol)
-    return eqx.tree_at(lambda s: s.params, solution, polished), step, tol
+    return solution, step, tol
 
 
 def _run(

@@ -48,6 +48,7 @@ def solve_batched(
         A `Solution` whose fields have the leading axis of `batch`, in its order.
 
     Raises:
+        TypeError: if a problem, `solver`, `stop` or `adjoint` is of another kind.
         ValueError: if the leading axes differ, `chunk` is below one, or `difficulty` has another length.
 
     Example:

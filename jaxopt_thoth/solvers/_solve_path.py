@@ -41,6 +41,7 @@ def solve_path(
         A `Solution` whose fields have the leading axis of `strengths`.
 
     Raises:
+        TypeError: if a problem, `solver`, `stop` or `adjoint` is of another kind.
         ValueError: if the leading axes differ or `chunk` is below one.
 
     Example:

@@ -54,7 +54,7 @@ def test_metrics_are_those_of_the_arrays_in_the_order_of_the_truth(path, tmp_pat
     np.testing.assert_allclose(
         metrics["abundance_rmse_per_endmember"], 100 * np.sqrt(np.mean(errors**2, axis=1)), rtol=1e-6
     )
-    assert metrics["pixels"] == "scaled to unit norm"
+    assert metrics["pixels"] == "scaled one by one"
     pixels = np.asarray(scene.pixels) / np.linalg.norm(scene.pixels, axis=0)
     residual = pixels - estimate @ arrays["abundances"].reshape(3, -1)
     np.testing.assert_allclose(metrics["reconstruction_rmse"], np.sqrt(np.mean(residual**2)), rtol=1e-5)
