@@ -37,7 +37,7 @@ def edaa(
     start: Start = "soft_vertices",
     selection: Selection = "consensus",
     normalization: Normalization = "pixel_l2",
-    rank: int | None = None,
+    rank: int | Literal["auto"] | None = "auto",
     mask: ArrayLike | None = None,
     chunk: int | None = None,
     progress: Callable[[Any, Any], None] | None = None,
@@ -66,8 +66,9 @@ def edaa(
         normalization: "pixel_l2" divides each pixel by its norm, so that shade does not count and abundances are those
             of the normalized pixels; "perspective" does so too and keeps mixtures exactly convex, but amplifies the
             noise of dark pixels; "none" keeps the pixels' unit.
-        rank: descend on this many leading components of the pixels instead of all L bands; the endmembers are
-            combinations of full pixels all the same. 20 to 30 is two to three times faster and changes little.
+        rank: descend on this many leading components of the pixels instead of all L bands; endmembers and fits are
+            those of the full pixels all the same. "auto" takes the larger of 20 and 4 p, where a material of a handful
+            of pixels still stands out of the noise; None takes all bands, two to three times slower.
         mask: (N,) or (H, W), true for the pixels to use; pixels that are not finite or zero are left out anyway.
         chunk: runs computed at once; by default as many as keep the memory below that of the pixels.
         progress: called on the host as `progress(done, total)` runs.
@@ -104,8 +105,10 @@ def edaa(
     bands = given.values.shape[0]
     if not 2 <= num_endmembers <= bands:
         raise ValueError(f"num_endmembers must be between 2 and the number of bands {bands}, got {num_endmembers}.")
+    if rank == "auto":
+        rank = min(bands, max(20, 4 * num_endmembers))
     if rank is not None and not num_endmembers <= rank <= bands:
-        raise ValueError(f"rank must be between num_endmembers {num_endmembers} and the bands {bands}, got {rank}.")
+        raise ValueError(f"rank must be between {num_endmembers} endmembers and {bands} bands, got {rank}.")
     if chunk is None:
         chunk = _default_chunk(ensemble, max(1, bands // (12 * num_endmembers)))
     if chunk < 1:

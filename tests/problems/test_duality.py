@@ -37,7 +37,7 @@ PENALTIES = {
     "l2 ball": penalties.L2Ball(0.5),
 }
 PAIRS = [(loss, "l1") for loss in LOSSES] + [("squared", g) for g in PENALTIES if g != "l1"]
-PAIRS += [("logistic", "ridge"), ("poisson", "elastic net"), ("multinomial", "box"), ("huber", "simplex")]
+PAIRS += [("poisson", "elastic net"), ("multinomial", "box")]
 # Their conjugates are finite on a cone, into which no factor but zero brings a dual point: a bound, and a loose one.
 LOOSE = {"nonnegative"}
 

@@ -71,9 +71,7 @@ def test_gradient_and_products_with_the_hessian_are_those_of_autodiff(case):
 def test_value_is_the_mean_over_rows():
     residual = X @ W[:, 0] - FLOATS[:, 0]
     np.testing.assert_allclose(SINGLE["squared"].value(W[:, 0]), np.mean(residual**2) / 2, rtol=1e-13)
-    np.testing.assert_allclose(
-        SEVERAL["multi-task"].value(W), np.sum((X @ W - FLOATS) ** 2) / (2 * N), rtol=1e-13
-    )
+    np.testing.assert_allclose(SEVERAL["multi-task"].value(W), np.sum((X @ W - FLOATS) ** 2) / (2 * N), rtol=1e-13)
 
 
 def test_image_is_linear_and_carries_the_value(case):
@@ -103,7 +101,7 @@ def test_divergence_is_its_definition_where_that_can_be_computed_and_never_negat
     w = TERMS[name][1]
     step = jnp.asarray(np.random.default_rng(seed).normal(size=w.shape))
     divergence, noise, definition = divergences(name, w + size * step, w)
-    assert 0 <= noise
+    assert noise >= 0
     assert divergence >= -noise
     # The definition cancels: it is right to the rounding of the values only.
     assert abs(divergence - definition) <= 1e-13 + 1e-7 * abs(definition) + noise or divergence >= definition >= -1e-13
