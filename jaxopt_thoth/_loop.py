@@ -100,10 +100,10 @@ def run_loop(
         running=start,
         result=RESULTS.where(start, RESULTS.max_steps_reached, RESULTS.infeasible),
     )
-    run = match_carry(advance, run)
     if mode == "scan":
         return _scan(advance, run, max_steps, objective)
     if mode == "checkpointed":
+        run = match_carry(advance, run)
         # The checkpointed loop cannot be empty.
         if max_steps > 0:
             run = eqxi.while_loop(
@@ -132,6 +132,7 @@ def _scan(advance: Callable, run: Run, length: int, objective: Callable | None) 
         value = objective(new.params).astype(run.error.dtype)
         return new, (jnp.where(active, value, nan), jnp.where(active, new.error, nan))
 
+    run = match_carry(lambda run: body(run, None)[0], run)
     run, record = lax.scan(body, run, None, length=length)
     return run, None if record is None else History(*record)
 
@@ -154,7 +155,7 @@ def _while(
         return new, History(history.value.at[at].set(value), history.error.at[at].set(new.error))
 
     def run_until(carry: tuple[Run, History | None], limit: Any) -> tuple[Run, History | None]:
-        return lax.while_loop(lambda c: c[0].running & (c[0].num_steps < limit), body, carry)
+        return while_loop(lambda c: c[0].running & (c[0].num_steps < limit), body, carry)
 
     if progress is None:
         return run_until((run, history), max_steps)
@@ -165,11 +166,11 @@ def _while(
         jax.debug.callback(progress, carry[0].num_steps, carry[0].error)
         return carry
 
-    return lax.while_loop(lambda c: c[0].running & (c[0].num_steps < max_steps), block, (run, history))
+    return while_loop(lambda c: c[0].running & (c[0].num_steps < max_steps), block, (run, history))
 
 
 def while_loop(condition: Callable[[Any], BoolScalar], body: Callable[[Any], Any], carry: Any) -> Any:
-    """`lax.while_loop` that may also run inside `shard_map`, for the loops within one step of a method."""
+    """`lax.while_loop` that may also run inside `shard_map`, whatever runs it."""
     return lax.while_loop(condition, body, match_carry(body, carry))
 
 

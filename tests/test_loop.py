@@ -37,6 +37,15 @@ expected = jax.jit(rows)(strengths)
 sharded = jax.jit(jax.shard_map(rows, mesh=mesh, in_specs=P("batch"), out_specs=P("batch")))(strengths)
 jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-9), sharded, expected)
 
+def constrained(strength):  # what does not vary, at first, in every carry
+    problem = jt.Composite(jt.LinearModel(jt.losses.Squared(), X * strength[0], y), jt.penalties.Box(-0.1, 0.1))
+    solver = jt.ProximalGradient(tol=1e-11, max_steps=200)
+    recorded = jt.solve(problem, solver, jnp.zeros(4), history=True, adjoint=jt.implicit.Neumann(3)).params
+    return recorded - jt.solve(problem, solver, jnp.zeros(4), mode="scan").params
+
+apart = jax.shard_map(constrained, mesh=mesh, in_specs=P("batch"), out_specs=P("batch"))
+np.testing.assert_allclose(jax.jit(apart)(strengths), 0, atol=1e-9)
+
 by_rows = jax.device_put(X, NamedSharding(mesh, P("batch")))
 np.testing.assert_allclose(jax.jit(fit)(by_rows, 0.05), expected[0][2], atol=1e-9)
 print("equal")

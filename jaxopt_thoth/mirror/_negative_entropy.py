@@ -23,8 +23,8 @@ class NegativeEntropy(AbstractMirrorMap):
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import mirror
         >>> entropy = mirror.NegativeEntropy()
-        >>> print(entropy.step(jnp.array([0.5, 0.5]), jnp.array([0.0, jnp.log(3.0)]), 1.0))
-        [0.75 0.25]
+        >>> [f"{p:.2f}" for p in entropy.step(jnp.array([0.5, 0.5]), jnp.array([0.0, jnp.log(3.0)]), 1.0)]
+        ['0.75', '0.25']
     """
 
     axis: int = eqx.field(static=True, default=-1)

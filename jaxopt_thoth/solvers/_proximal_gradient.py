@@ -100,7 +100,7 @@ class ProximalGradient(AbstractSolver):
     Example:
         >>> import jax.numpy as jnp, jaxopt_thoth as jt
         >>> problem = jt.Composite(jt.Quadratic(jnp.eye(2), jnp.array([-3.0, 1.0])), jt.penalties.NonNegative())
-        >>> print(jt.solve(problem, jt.ProximalGradient(), jnp.zeros(2)).params)
+        >>> print(jt.solve(problem, jt.ProximalGradient(), jnp.zeros(2)).params.round())
         [3. 0.]
     """
 

@@ -46,7 +46,7 @@ def solve(
         >>> import jax.numpy as jnp, jaxopt_thoth as jt
         >>> problem = jt.Composite(jt.Quadratic(jnp.eye(2), jnp.array([-3.0, -1.0])), jt.penalties.L1(1.0))
         >>> solution = jt.solve(problem, jt.ProximalGradient(), jnp.zeros(2))
-        >>> print(solution.params, bool(solution.result == jt.RESULTS.converged))
+        >>> print(solution.params.round(), bool(solution.result == jt.RESULTS.converged))
         [2. 0.] True
     """
     adjoint = Implicit() if adjoint is None else adjoint

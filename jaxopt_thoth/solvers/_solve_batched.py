@@ -55,7 +55,8 @@ def solve_batched(
         >>> import jax.numpy as jnp, jaxopt_thoth as jt
         >>> problem_of = lambda q: jt.Composite(jt.Quadratic(jnp.eye(1), q), jt.penalties.NonNegative())
         >>> batch = jnp.array([[-1.0], [-2.0], [3.0]])
-        >>> print(jt.solve_batched(problem_of, batch, jt.ProximalGradient(), jnp.zeros(1), chunk=2).params[:, 0])
+        >>> solution = jt.solve_batched(problem_of, batch, jt.ProximalGradient(), jnp.zeros(1), chunk=2)
+        >>> print(solution.params[:, 0].round())
         [1. 2. 0.]
     """
     if difficulty is None:

@@ -47,7 +47,8 @@ def solve_path(
     Example:
         >>> import jax.numpy as jnp, jaxopt_thoth as jt
         >>> problem_of = lambda s: jt.Composite(jt.Quadratic(jnp.eye(1), jnp.array([-3.0])), jt.penalties.L1(s))
-        >>> print(jt.solve_path(problem_of, jnp.array([2.0, 1.0]), jt.ProximalGradient(), jnp.zeros(1)).params[:, 0])
+        >>> solution = jt.solve_path(problem_of, jnp.array([2.0, 1.0]), jt.ProximalGradient(), jnp.zeros(1))
+        >>> print(solution.params[:, 0].round())
         [1. 2.]
     """
     return solve_blocks(problem_of, strengths, solver, params, stop, adjoint, chunk, True, progress, throw)

@@ -34,7 +34,8 @@ def soft_vertices(pixels: ScaledPixels, num_endmembers: int, *, keys: PRNGKeyArr
         # Relative to the size of the vertex, so that the unit of the pixels does not matter.
         return indices, sharpness / sizes[indices], factor
 
-    indices, sharpness, factor = jax.vmap(one)(keys)
+    # One after another: together they would hold the coordinates of all runs.
+    indices, sharpness, factor = jax.lax.map(one, keys)
     offset = jnp.where(valid, 0, -jnp.inf).astype(sizes.dtype)[None, None, :]
     return ArchetypeStart(pixels.take(indices) * sharpness[None], offset, sharpness, factor)
 

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ..mirror import NegativeEntropy
 from ._scaled_pixels import ScaledPixels
@@ -18,7 +18,7 @@ class ArchetypeStart(eqx.Module):
 
     Attributes:
         dual: (L, M, p).
-        offset: broadcastable to (M, p, N); minus infinity keeps a pixel out.
+        offset: (1, 1, N) for all runs, or (M, p, N); minus infinity keeps a pixel out.
         sharpness: (M, p), inverse temperature of weights that fall off with the distance to a vertex.
         step_factor: (M,), factor on the published step sizes.
     """
@@ -27,6 +27,16 @@ class ArchetypeStart(eqx.Module):
     offset: Float[Array, "..."]
     sharpness: Float[Array, "M p"]
     step_factor: Float[Array, " M"]
+
+    def take(self, runs: Int[Array, " k"]) -> "ArchetypeStart":
+        """The starts of some of the runs."""
+        shared = self.offset.shape[0] == 1
+        return ArchetypeStart(
+            dual=self.dual[:, runs],
+            offset=self.offset if shared else self.offset[runs],
+            sharpness=self.sharpness[runs],
+            step_factor=self.step_factor[runs],
+        )
 
 
 class ArchetypeSteps(NamedTuple):
@@ -98,7 +108,7 @@ def entropic_archetypes(pixels: ScaledPixels, start: ArchetypeStart, *, steps: A
     # The published step sizes, fixed for the whole run: one over the squared norm of the first endmembers.
     largest = jnp.linalg.eigvalsh(gram(endmembers))[:, -1]
     abundance_step = start.step_factor / largest
-    endmember_step = abundance_step * jnp.sqrt(jnp.asarray(p / count, largest.dtype))
+    endmember_step = abundance_step * jnp.sqrt(p / jnp.sum(valid).astype(largest.dtype))
 
     def outer(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], Array]:
         logits, dual, endmembers = carry

@@ -76,7 +76,8 @@ def edaa(
     Returns:
         `Unmixing` with endmembers (L, p) of the normalized pixels, abundances (p, N) or (p, H, W) for a cube (NaN where
         masked), weights (N, p), and in `diagnostics` the loss (T,), the fits and the spread of all runs, and which was
-        chosen. `result` is `max_steps_reached` when the loss still fell by 2 per cent over the last tenth of the steps.
+        chosen. `result` is `max_steps_reached` after fewer than 20 steps, or when the loss still fell by 2 per cent in
+        the last tenth of them.
 
     Raises:
         ValueError: for a setting out of range, an unknown name, or pixels of a wrong shape.
@@ -174,8 +175,10 @@ def _edaa(
     basis = None if rank is None else jnp.linalg.eigh(pixels.gram())[1][:, ::-1][:, :rank]
     reduced = pixels if basis is None else ScaledPixels(_matmul(basis.T, values), pixels.scale)
 
-    def run(keys: PRNGKeyArray) -> tuple[Archetypes, Array]:
-        begin = _STARTS[start](reduced, num_endmembers, keys=keys)
+    starts = _STARTS[start](reduced, num_endmembers, keys=jax.random.split(key, ensemble))
+
+    def run(members: Array) -> tuple[Archetypes, Array]:
+        begin = starts.take(members)
         found = entropic_archetypes(reduced, begin, steps=steps)
         if basis is None:
             return found, jnp.moveaxis(found.endmembers, 1, 0)
@@ -183,31 +186,28 @@ def _edaa(
 
     # The abundances of all runs are kept where they are small beside the pixels; else the chosen run is run again.
     keep = 2 * ensemble * num_endmembers <= values.shape[0]
-    num_chunks = -(-ensemble // chunk)
-    keys = jax.random.split(key, num_chunks * chunk)
 
-    def one_chunk(item: tuple[Array, PRNGKeyArray]) -> Any:
-        index, chunk_keys = item
-        found, endmembers = run(chunk_keys)
+    def one_chunk(index: Array) -> Any:
+        # The last chunk is filled up with the last run.
+        found, endmembers = run(jnp.minimum(index * chunk + jnp.arange(chunk), ensemble - 1))
         fits = lax.map(lambda pair: pixels.residual_norms(*pair), (endmembers, found.abundances))
         if progress is not None:
             jax.debug.callback(progress, jnp.minimum((index + 1) * chunk, ensemble), ensemble)
         dual = jnp.moveaxis(found.dual, 1, 0)
         return endmembers, dual, found.loss.T, *fits, found.abundances if keep else None
 
-    chunks = lax.map(one_chunk, (jnp.arange(num_chunks), keys.reshape(num_chunks, chunk)))
-    runs = jax.tree.map(lambda x: x.reshape(num_chunks * chunk, *x.shape[2:])[:ensemble], chunks)
+    chunks = lax.map(one_chunk, jnp.arange(-(-ensemble // chunk)))
+    runs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:ensemble], chunks)
     endmembers, dual, loss, fit_l1, fit_l2, kept = runs
     chosen, spread = consensus(endmembers, fit_l2)
     if selection == "least_coherent":
         chosen = least_coherent(endmembers, fit_l1)
-    chosen_key = keys[chosen][None]
     if kept is None:
-        found, again = run(chosen_key)
+        found, again = run(chosen[None])
         spectra, abundances, dual = again[0], found.abundances[0], found.dual
     else:
         spectra, abundances, dual = endmembers[chosen], kept[chosen], dual[chosen][:, None]
-    weights = pixel_weights(reduced, _STARTS[start](reduced, num_endmembers, keys=chosen_key), dual)[0]
+    weights = pixel_weights(reduced, starts.take(chosen[None]), dual)[0]
     return Unmixing(
         endmembers=spectra,
         abundances=jnp.where(pixels.scale > 0, abundances, jnp.nan),
@@ -225,7 +225,9 @@ def _edaa(
 
 
 def _result(loss: Array, spectra: Array) -> RESULTS:
-    earlier = loss[-1 - max(1, loss.shape[0] // 10)] if loss.shape[0] > 1 else jnp.inf
-    settled = earlier - loss[-1] <= _SETTLED * jnp.abs(loss[-1])
+    window = loss.shape[0] // 10
+    settled = loss[-1 - window] - loss[-1] <= _SETTLED * jnp.abs(loss[-1])
+    # The loss is flat at first too, where the runs leave a nearly uniform start.
+    settled = settled & (window >= 2)
     result = RESULTS.where(settled, RESULTS.converged, RESULTS.max_steps_reached)
     return RESULTS.where(jnp.all(jnp.isfinite(spectra)), result, RESULTS.nonfinite)

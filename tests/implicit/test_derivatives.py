@@ -36,14 +36,17 @@ def directions(problem):
     return [structure.unflatten(choice) for choice in [*singles, drawn]]
 
 
+def moved(problem, size, direction):
+    return eqx.apply_updates(problem, jax.tree.map(lambda d: size * d, direction))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_forward_and_reverse_mode_and_differences_agree_in_every_leaf(name, problems):
     problem = problems[name]
     h = 1e-5
     for direction in directions(problem):
         solution, tangent, pulled = derivatives(problem, direction)
-        move = lambda size: eqx.apply_updates(problem, jax.tree.map(lambda d: size * d, direction))
-        plus, minus = derivatives(move(h), direction)[0], derivatives(move(-h), direction)[0]
+        plus, minus = (derivatives(moved(problem, size, direction), direction)[0] for size in (h, -h))
         np.testing.assert_allclose(tangent, (plus - minus) / (2 * h), atol=2e-6 * (1 + jnp.abs(tangent).max()))
         pairs = zip(jax.tree.leaves(pulled), jax.tree.leaves(direction), strict=True)
         reverse = sum(jnp.vdot(a, b) for a, b in pairs)
@@ -140,7 +143,7 @@ def test_single_precision_with_cotangents_of_any_size(problems):
     solution = lasso_of(problems, solver=solver, dtype=jnp.float32)
     pull = jax.jit(jax.vmap(lambda c: jax.vjp(solution, jnp.float32(0.05))[1](c)[0]))
     scales = np.array([1e-25, 1.0, 1e20])
-    slopes = pull((scales[:, None] * COTANGENT).astype(jnp.float32))
+    slopes = pull((scales[:, None] * COTANGENT[None]).astype(jnp.float32))
     w = lasso_of(problems)(0.05)
     expected = np.vdot(COTANGENT, closed_form(problems, 0.05, w))
     np.testing.assert_allclose(np.float64(slopes) / scales, expected, rtol=2e-4)

@@ -178,8 +178,9 @@ def test_poisson_regression_without_a_lipschitz_constant():
         jt.solve(problem, jt.ProximalGradient(line_search=False), START)
 
 
-@pytest.mark.parametrize("settings", [{}, {"monotone": True}, {"line_search": False}], ids=str)
-@pytest.mark.parametrize("tol", [None, 1e-7, 0.0])
+@pytest.mark.parametrize(
+    ("settings", "tol"), [({}, None), ({}, 0.0), ({"monotone": True}, 0.0), ({"line_search": False}, 1e-7)], ids=str
+)
 def test_single_precision_to_any_tolerance_stays_finite_and_accurate(tol, settings, reference):
     single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), LASSO)
     solver = jt.ProximalGradient(tol=tol, max_steps=500, **settings)
