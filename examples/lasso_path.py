@@ -43,9 +43,8 @@ def main(picture: str = "lasso_path.png") -> None:
     # Each loss depends on its own strength alone, so that the gradient of the sum is the derivative of each.
     slopes, (losses, path) = jax.jit(jax.grad(held_out_losses, has_aux=True))(grid)
     print(f"{int(jnp.sum(path.result == jt.RESULTS.converged))} of {grid.size} problems converged")
-    print(
-        f"{int(jnp.sum(path.num_steps))} proximal gradient steps in all, {float(jnp.mean(path.num_steps)):.1f} a problem"
-    )
+    steps = int(jnp.sum(path.num_steps))
+    print(f"{steps} proximal gradient steps in all, {steps / grid.size:.1f} a problem")
 
     # The derivative is exact between the kinks of the path: compare with a finite difference on either side.
     both = jax.jit(jax.value_and_grad(lambda t: test.value(jt.solve(problem_of(t), solver, start).params)))

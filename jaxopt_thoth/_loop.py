@@ -117,7 +117,7 @@ def _check_mode(mode: str, objective: Any, progress: Any) -> None:
     if mode not in ("while", "checkpointed", "scan"):
         raise ValueError(f'mode must be "while", "checkpointed" or "scan", got {mode!r}.')
     if mode == "checkpointed" and objective is not None:
-        raise ValueError('history=True needs mode="while" or mode="scan"; the checkpointed loop keeps no record.')
+        raise ValueError('history=True needs mode="scan", or mode="while" without Unrolled().')
     if mode != "while" and progress is not None:
         raise ValueError('progress needs mode="while"; the other modes run as one differentiable block.')
 

@@ -11,9 +11,3 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _bounded_compilation_cache():
-    yield
-    jax.clear_caches()

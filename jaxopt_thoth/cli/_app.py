@@ -56,7 +56,7 @@ def unmix(
     ] = "edaa",
     ensemble: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs to choose from; 10 for edaa and 1 for vca+fclsu by default."),
+        typer.Option(min=1, help="Runs to choose from; 10 by default."),
     ] = None,
     normalization: Annotated[
         Literal["pixel_l2", "perspective", "none"],

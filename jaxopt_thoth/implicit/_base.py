@@ -39,6 +39,15 @@ def attach(adjoint: AbstractAdjoint, problem: Composite, params: Params, step: S
         params: a solution; its own derivative is ignored. It comes back unchanged, or polished if the adjoint does.
         step: step size of the fixed-point map, about the inverse of the Lipschitz constant of the gradient.
         tol: accuracy of `params`, which the linear solve follows.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxopt_thoth as jt
+        >>> def fit(strength):
+        ...     lasso = jt.Composite(jt.Quadratic(jnp.eye(2), jnp.array([-3.0, -1.0])), jt.penalties.L1(strength))
+        ...     found = jnp.maximum(jnp.array([3.0, 1.0]) - 2.0, 0)  # by any means
+        ...     return jt.implicit.attach(jt.implicit.Implicit(), lasso, found, jnp.array(1.0), jnp.array(1e-6))
+        >>> print(jax.jacobian(fit)(2.0) + 0.0)
+        [-1.  0.]
     """
     params, step, tol = _tree.stop_gradient((params, step, tol))
     params = adjoint.polished(_tree.stop_gradient(problem), params, step, tol)

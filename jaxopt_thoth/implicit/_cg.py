@@ -21,6 +21,14 @@ def conjugate_gradient(
 
     The right-hand side is normalized first, since the squares of a tiny one underflow, and a direction of no curvature
     ends the iteration instead of dividing by it. On a singular system the iterates stay in the range of the operator.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_thoth import implicit
+        >>> diagonal = jnp.array([1.0, 2.0])
+        >>> x = implicit.conjugate_gradient(lambda v: diagonal * v, jnp.array([1.0, 1.0]), rtol=1e-6, max_steps=10)
+        >>> print(x.round(5))
+        [1.  0.5]
     """
     largest = jax.tree.reduce(jnp.maximum, jax.tree.map(lambda b: jnp.max(jnp.abs(b), initial=0), rhs))
     largest = jnp.where(largest > 0, largest, 1)

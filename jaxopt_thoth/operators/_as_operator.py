@@ -48,6 +48,8 @@ def as_operator(matrix: Any) -> AbstractOperator:
             "lineax operator."
         )
     array = jnp.asarray(matrix)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError("A design matrix must be real; stack its real and imaginary parts.")
     if array.ndim != 2:
         raise ValueError(f"A design matrix must have two axes (n, p), got shape {array.shape}.")
     return DenseOperator(array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.result_type(float)))

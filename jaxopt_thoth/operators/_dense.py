@@ -8,7 +8,14 @@ from ._base import AbstractOperator
 
 
 class DenseOperator(AbstractOperator):
-    """A matrix (n, p) held as an array; its products run in the highest matrix precision."""
+    """A matrix (n, p) held as an array; its products run in the highest matrix precision.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_thoth import operators
+        >>> print(operators.DenseOperator(jnp.array([[1.0, 2.0]])).rmatvec(jnp.array([3.0])))
+        [3. 6.]
+    """
 
     matrix: Float[Array, "n p"]
 

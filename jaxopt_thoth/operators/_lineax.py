@@ -8,7 +8,15 @@ from ._base import AbstractOperator
 
 
 class LineaxOperator(AbstractOperator):
-    """A `lineax` linear operator between flat vectors."""
+    """A `lineax` linear operator between flat vectors.
+
+    Example:
+        >>> import jax.numpy as jnp, lineax as lx
+        >>> from jaxopt_thoth import operators
+        >>> scaling = lx.DiagonalLinearOperator(jnp.array([2.0, 3.0]))
+        >>> print(operators.LineaxOperator(scaling).matvec(jnp.array([1.0, 1.0])))
+        [2. 3.]
+    """
 
     operator: lx.AbstractLinearOperator
 

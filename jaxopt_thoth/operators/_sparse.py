@@ -13,6 +13,13 @@ class SparseOperator(AbstractOperator):
 
     The entries are sorted by row, and a permutation sorts them by column, so that both products write in order;
     `BCOO` products scatter in the order of storage and are slower on CPU.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_thoth import operators
+        >>> corner = operators.SparseOperator(jnp.array([5.0]), jnp.array([0]), jnp.array([1]), (2, 2))
+        >>> print(corner.matvec(jnp.array([1.0, 1.0])))
+        [5. 0.]
     """
 
     values: Float[Array, " nnz"]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from .. import _tree
+from .._loop import while_loop
 from .._types import BoolScalar, Params, Scalar
 
 
@@ -88,7 +89,7 @@ def normal_shift(pull: Array, free: Bool[Array, "n"]) -> Scalar:
 
     held = jax.lax.stop_gradient(pull)
     start = jnp.min(held)
-    shift, _ = jax.lax.while_loop(climbs, climb, (start, jnp.maximum(start, newton(start, held))))
+    shift, _ = while_loop(climbs, climb, (start, jnp.maximum(start, newton(start, held))))
     # With no free entry every large shift is a root, and the largest pull is the least of them.
     return jnp.where(jnp.any(free), newton(shift, pull), jnp.max(pull))
 

@@ -15,6 +15,13 @@ def duality_gap(smooth: AbstractSmooth, penalty: AbstractPenalty, params: Params
     Raises:
         TypeError: if the smooth term is not a `LinearModel`.
         NotImplementedError: if the loss or the penalty has no conjugate.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_thoth as jt
+        >>> model = jt.LinearModel(jt.losses.Squared(), jnp.eye(2), jnp.array([3.0, 1.0]))
+        >>> gap = jt.problems.duality_gap(model, jt.penalties.L1(0.5), jnp.array([2.0, 0.0]))
+        >>> bool(abs(gap) < 1e-6)  # the solution
+        True
     """
     if not isinstance(smooth, LinearModel):
         raise TypeError(

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .._loop import while_loop
 from .._validate import require_nonnegative
 from ._rows import project_rows
 
@@ -49,7 +50,7 @@ def simplex_rows(v: Float[Array, "... n"], radius: Float[Array, "..."]) -> Float
         return new, jnp.maximum(new, newton(new)), step + 1
 
     start = -radius
-    _, threshold, _ = jax.lax.while_loop(climbs, climb, (start, jnp.maximum(start, newton(start)), jnp.asarray(0)))
+    _, threshold, _ = while_loop(climbs, climb, (start, jnp.maximum(start, newton(start)), jnp.asarray(0)))
     return jax.nn.relu(v - threshold)
 
 

@@ -2,11 +2,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
 from .._types import Scalar
-from ..operators import AbstractOperator, as_operator, spectral_norm
+from .._validate import concrete
+from ..operators import AbstractOperator, as_operator, DenseOperator, spectral_norm
 from ._base import AbstractSmooth
 
 
@@ -19,7 +21,7 @@ class Quadratic(AbstractSmooth):
         constant: added to the value.
 
     Raises:
-        ValueError: if Q is not square or `vector` does not fit it.
+        ValueError: if Q is not square, a dense one not symmetric, or `vector` does not fit it.
 
     Example:
         >>> import jax.numpy as jnp
@@ -38,6 +40,8 @@ class Quadratic(AbstractSmooth):
         rows, columns = self.matrix.shape
         if rows != columns:
             raise ValueError(f"matrix must be square (p, p), got {(rows, columns)}.")
+        if isinstance(self.matrix, DenseOperator):
+            _require_symmetric(self.matrix.matrix)
         dtype = self.matrix.dtype
         self.vector = jnp.zeros((rows,), dtype) if vector is None else jnp.asarray(vector, dtype)
         if self.vector.shape[:1] != (rows,):
@@ -74,3 +78,12 @@ class Quadratic(AbstractSmooth):
             got = jax.tree.map(jnp.shape, params)
             raise ValueError(f"params must be an array of shape {self.vector.shape} like vector, got {got}.")
         return params.astype(self.vector.dtype)
+
+
+def _require_symmetric(matrix: Float[Array, "p p"]) -> None:
+    known = concrete(matrix)
+    if known is None or not np.isfinite(known).all():
+        return
+    size = np.abs(known).max(initial=0)
+    if np.abs(known - known.T).max(initial=0) > 100 * float(jnp.finfo(known.dtype).eps) * size:
+        raise ValueError("matrix must be symmetric; pass (Q + Q.T) / 2, which has the same quadratic form.")

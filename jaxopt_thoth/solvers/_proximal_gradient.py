@@ -6,15 +6,11 @@ from jax import lax
 from jaxtyping import ArrayLike
 
 from .. import _tree
-from .._loop import while_loop
-from .._types import BoolScalar, IntScalar, Params, Scalar
+from .._types import Params, Scalar
 from .._validate import require_nonnegative, require_positive
 from ..problems import Composite
+from ._backtracking import attempt, search, take_point
 from ._base import AbstractSolver
-
-
-# A trial step shrinks at least by `shrink` and at most a hundredfold, so that this many reach any curvature.
-_MAX_TRIALS = 60
 
 
 class ProximalGradientState(eqx.Module):
@@ -26,6 +22,7 @@ class ProximalGradientState(eqx.Module):
         direction_image: image of `direction`.
         step_size: last step size that passed the line search.
         momentum: last t of the accelerated sequence; 1 after a restart.
+        gradient_norm: least norm of the gradient of f so far, to which the error is relative.
         error: relative norm of the prox-gradient residual.
         value: least objective so far (kept by the monotone variant only).
     """
@@ -35,38 +32,9 @@ class ProximalGradientState(eqx.Module):
     direction_image: Any
     step_size: Scalar
     momentum: Scalar
+    gradient_norm: Scalar
     error: Scalar
     value: Scalar
-
-
-class _Point(eqx.Module):
-    """Where the gradient of a step is taken."""
-
-    params: Params
-    image: Any
-    value: Scalar
-    gradient: Params
-
-
-class _Trial(eqx.Module):
-    """The prox-gradient step from a point, for one step size."""
-
-    step_size: Scalar
-    params: Params
-    image: Any
-    change: Params
-    divergence: Scalar
-    noise: Scalar
-    count: IntScalar
-
-    @property
-    def bound(self) -> Scalar:
-        return _tree.squared_norm(self.change) / (2 * self.step_size)
-
-    @property
-    def accepted(self) -> BoolScalar:
-        # Values that are infinite make the noise infinite too, and would pass.
-        return jnp.isfinite(self.divergence) & (self.divergence <= self.bound * (1 + 1e-3) + self.noise)
 
 
 class ProximalGradient(AbstractSolver):
@@ -78,7 +46,7 @@ class ProximalGradient(AbstractSolver):
     of cancellation where the loss bounds its curvature. Failed trials cost one product with the design matrix each.
 
     The error is `|y - w| / step`, with w the prox-gradient step from the extrapolated point y, relative to
-    `max(1, |grad f(y)|)`; w is stationary up to `(1 + step * L)` times that.
+    `max(1, g)`, g the least norm of the gradient of f so far; w is stationary up to `(1 + step * L)` times that.
 
     Args:
         step_size: fixed step size; None searches for it, or takes `1 / L` with `line_search=False`.
@@ -159,6 +127,7 @@ class ProximalGradient(AbstractSolver):
             direction_image=_tree.zeros_like(image),
             step_size=self._first_step_size(problem, params, image).astype(dtype),
             momentum=jnp.ones((), dtype),
+            gradient_norm=jnp.asarray(jnp.inf, dtype),
             error=jnp.asarray(jnp.inf, dtype),
             value=problem.value(params).astype(dtype) if self.monotone else jnp.zeros((), dtype),
         )
@@ -171,47 +140,55 @@ class ProximalGradient(AbstractSolver):
             # A larger step needs a smaller t, so that t (t - 1) step never exceeds the last t^2 step.
             ratio = state.step_size / step_size
             momentum = (1 + jnp.sqrt(1 + 4 * ratio * state.momentum**2)) / 2
-            point = self._point(
+            point = take_point(
                 problem,
                 _tree.add_scaled(params, 1 / momentum, state.direction),
                 _tree.add_scaled(state.image, 1 / momentum, state.direction_image),
             )
         else:
             momentum = state.momentum
-            point = self._point(problem, params, state.image)
-        trial = self._search(problem, point, step_size)
+            point = take_point(problem, params, state.image)
+        if self.line_search:
+            trial = search(problem, point, step_size, self.shrink, unrolled=self.unrolled)
+        else:
+            trial = attempt(problem, point, step_size)
         # Where rounding drowns the test, a step size may not grow on the strength of it.
         tested = trial.bound > trial.noise
         next_step_size = jnp.where(tested, trial.step_size, jnp.minimum(trial.step_size, state.step_size))
-        error = _tree.norm(trial.change) / trial.step_size / jnp.maximum(1, _tree.norm(point.gradient))
-        # A search fails only outside of the domain of f; its vanishing step must not pass for convergence.
-        error = jnp.where((trial.count >= _MAX_TRIALS) & ~trial.accepted, jnp.nan, error)
+        # The least gradient so far: one that grows along a diverging run must not hide how the residual grows.
+        gradient_norm = jnp.minimum(state.gradient_norm, _tree.norm(point.gradient))
+        error = _tree.norm(trial.change) / trial.step_size / jnp.maximum(1, gradient_norm)
+        # A search fails only outside of the domain of f, and its vanishing step must not pass for convergence. Where
+        # momentum led out of the domain, the step is taken again without it.
+        failed = ~jnp.isfinite(point.value) | trial.exhausted
+        overshot = failed & (state.momentum > 1)
+        error = jnp.where(failed, jnp.where(overshot, jnp.inf, jnp.nan), error)
 
         move = _tree.sub(trial.params, params)
         image_move = _tree.sub(trial.image, state.image)
         value = state.value
-        accepted = jnp.asarray(True)
+        accepted = ~overshot
         if self.monotone:
             smooth_value, _ = problem.smooth.value_and_grad_at(trial.params, trial.image)
             new_value = smooth_value + problem.penalty.value(trial.params)
             # Within rounding of the best value a step may pass, or a tight tolerance would never be met.
-            accepted = new_value <= state.value + 8 * jnp.finfo(new_value.dtype).eps * jnp.abs(state.value)
+            slack = 8 * jnp.finfo(new_value.dtype).eps * jnp.abs(state.value)
+            accepted = accepted & (new_value <= state.value + slack)
             value = jnp.where(accepted, jnp.minimum(new_value, state.value), state.value)
         factor = jnp.where(accepted, momentum - 1, momentum)
+        stop = overshot if self.accelerated else jnp.asarray(True)
         if self.restart and self.accelerated:
             uphill = _tree.vdot(trial.change, move) < 0
-            stop = uphill | ~accepted
-            factor = jnp.where(stop, 0, factor)
-            momentum = jnp.where(stop, 1, momentum)
-        if not self.accelerated:
-            factor = jnp.zeros_like(factor)
+            stop = overshot | uphill | ~accepted
+        momentum = jnp.where(stop, 1, momentum)
         new_state = ProximalGradientState(
             image=_tree.where(accepted, trial.image, state.image),
-            direction=_tree.scale(factor, move),
-            direction_image=_tree.scale(factor, image_move),
-            step_size=next_step_size,
+            direction=_tree.where(stop, _tree.zeros_like(move), _tree.scale(factor, move)),
+            direction_image=_tree.where(stop, _tree.zeros_like(image_move), _tree.scale(factor, image_move)),
+            step_size=jnp.where(overshot, state.step_size, next_step_size),
             momentum=momentum,
-            error=jnp.where(accepted, error, state.error),
+            gradient_norm=gradient_norm,
+            error=jnp.where(accepted | overshot, error, state.error),
             value=value,
         )
         return _tree.where(accepted, trial.params, params), new_state
@@ -250,42 +227,5 @@ class ProximalGradient(AbstractSolver):
             raise ValueError(
                 f"{type(problem.smooth).__name__} has no known Lipschitz constant; pass step_size=, or search for it."
             )
-        # The norm is estimated from below.
-        return 1 / jnp.maximum(1.0001 * lipschitz, jnp.finfo(lipschitz.dtype).tiny)
-
-    def _point(self, problem: Composite, params: Params, image: Any) -> _Point:
-        value, gradient = problem.smooth.value_and_grad_at(params, image)
-        return _Point(params, image, value, gradient)
-
-    def _attempt(self, problem: Composite, point: _Point, step_size: Scalar, count: IntScalar) -> _Trial:
-        moved = _tree.add_scaled(point.params, -step_size, point.gradient)
-        new = problem.penalty.prox(moved, step_size)
-        image = problem.smooth.image(new)
-        divergence, noise = problem.smooth.divergence(
-            new, image, point.params, point.image, point.value, point.gradient
-        )
-        return _Trial(step_size, new, image, _tree.sub(new, point.params), divergence, noise, count)
-
-    def _search(self, problem: Composite, point: _Point, step_size: Scalar) -> _Trial:
-        first = jnp.asarray(0, jnp.int32)
-        if not self.line_search:
-            return self._attempt(problem, point, step_size, first)
-        if not self.unrolled:
-            return self._backtrack(problem, point, step_size)
-        # Reverse mode cannot pass the search's loop: search on frozen values, then take the step once more.
-        frozen_problem, frozen_point, frozen_step = _tree.stop_gradient((problem, point, step_size))
-        found = self._backtrack(frozen_problem, frozen_point, frozen_step)
-        return self._attempt(problem, point, found.step_size, found.count)
-
-    def _backtrack(self, problem: Composite, point: _Point, step_size: Scalar) -> _Trial:
-        def shorten(trial: _Trial) -> _Trial:
-            # The step size that the measured curvature would have passed, kept within safe factors.
-            measured = 0.95 * trial.step_size * trial.bound / trial.divergence
-            shrunk = self.shrink.astype(step_size.dtype) * trial.step_size
-            shorter = jnp.where(measured > trial.step_size / 100, measured, trial.step_size / 100)
-            return self._attempt(problem, point, jnp.minimum(shorter, shrunk), trial.count + 1)
-
-        def failed(trial: _Trial) -> BoolScalar:
-            return ~trial.accepted & (trial.count < _MAX_TRIALS)
-
-        return while_loop(failed, shorten, self._attempt(problem, point, step_size, jnp.asarray(0, jnp.int32)))
+        # The norm may be estimated from below.
+        return 1 / jnp.maximum(1.01 * lipschitz, jnp.finfo(lipschitz.dtype).tiny)

@@ -33,6 +33,8 @@ def solve_batched(
     Under plain `vmap` every problem takes as many steps as the slowest one; within a chunk of like difficulty little is
     wasted, and memory is bounded by the chunk.
 
+    Outside of `jax.jit` each call traces and compiles anew: put one `jax.jit` around code that calls it often.
+
     Args:
         problem_of: maps one slice of `batch` to its problem; `lambda problem: problem` for a batch of problems.
         batch: a pytree of arrays with a common leading axis.

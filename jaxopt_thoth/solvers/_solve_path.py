@@ -28,6 +28,8 @@ def solve_path(
     Order the strengths from strong to weak: solutions then grow from few entries to many, and each start is near. A
     `chunk` above one solves that many neighbours at once under `vmap`, from one common start.
 
+    Outside of `jax.jit` each call traces and compiles anew: put one `jax.jit` around code that calls it often.
+
     Args:
         problem_of: maps one strength (one slice of `strengths` along its leading axis) to its problem.
         strengths: array (k,), or a pytree of arrays with a common leading axis.

@@ -12,6 +12,9 @@ from ._base import AbstractStop, Step
 class DualityGap(AbstractStop):
     """Stop when the duality gap certifies that the objective is within `tol` of its minimum.
 
+    The dual point is the residual, shrunk until it is feasible. On a cone (`NonNegative`, a `Box` open on one side) or
+    without a penalty no shrinking helps, and the gap stays large: stop on `FixedPointResidual` there.
+
     Args:
         tol: tolerance on the gap; by default relative to the objective.
         relative: divide the gap by the absolute value of the objective.

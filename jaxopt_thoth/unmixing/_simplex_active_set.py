@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._loop import while_loop
 from .._types import BoolScalar, IntScalar
 from ._face_system import curvature, positive_on_simplex
 
@@ -84,7 +85,7 @@ def _solve_one(gram: Float[Array, "p p"], system: Float[Array, "p p"], linear: F
         first.astype(linear.dtype), first, jnp.zeros(size, bool), vertex, jnp.asarray(False), jnp.asarray(0, jnp.int32)
     )
     # Every vertex enters and leaves a few times at most; the bound only ends what rounding might cycle.
-    end = jax.lax.while_loop(lambda state: ~state.done & (state.num_steps < 10 * size + 20), step, start)
+    end = while_loop(lambda state: ~state.done & (state.num_steps < 10 * size + 20), step, start)
     return end.weights / jnp.sum(end.weights)
 
 

@@ -37,7 +37,7 @@ def unmix(
         method: "edaa" (archetypes by entropic descent), or exact fully constrained least squares on pixels picked by
             "vca+fclsu" or "sivm+fclsu".
         key: random key; SiVM does not use it.
-        ensemble: number of runs: 10 for EDAA by default; for VCA, 1 by default, the simplex of largest volume is kept.
+        ensemble: number of runs, 10 by default; of those of VCA the simplex of largest volume is kept.
         normalization: as in `edaa`, for every method.
         progress: called on the host as `progress(done, total)`.
 
@@ -65,11 +65,11 @@ def unmix(
             scene,
             num_endmembers,
             key=key,
-            ensemble=10 if ensemble is None else ensemble,
+            ensemble=ensemble or 10,
             normalization=normalization,
             progress=progress,
         )
-    return _extract_and_fit(scene, num_endmembers, method, key, ensemble or 1, normalization, progress)
+    return _extract_and_fit(scene, num_endmembers, method, key, ensemble or 10, normalization, progress)
 
 
 def _extract_and_fit(

@@ -66,7 +66,8 @@ def test_metrics_are_those_of_the_arrays_in_the_order_of_the_truth(path, tmp_pat
 def test_metrics_tell_how_the_report_came_about(path, tmp_path):
     _, _, _, metrics = unmix(path, tmp_path / "report", "--seed", "7")
     assert metrics["settings"] == {
-        "endmembers": 3, "method": "vca+fclsu", "ensemble": None, "seed": 7, "nodata": None, "order": None,
+        "endmembers": 3, "method": "vca+fclsu", "ensemble": None, "normalization": "pixel_l2", "seed": 7,
+        "nodata": None, "order": None,
     }  # fmt: skip
     assert metrics["scene"] == {"source": "scene.npz", "height": 12, "width": 10, "bands": 20, "masked_pixels": 0}
     assert set(metrics["versions"]) >= {"python", "jax", "jaxopt_thoth", "numpy"}

@@ -41,7 +41,7 @@ def exact(problems):
     slope = np.zeros(P)
     hessian = x.T @ x / len(x)
     slope[support] = -np.linalg.solve(hessian[np.ix_(support, support)], np.sign(w[support]))
-    step = 1 / (1.0001 * np.linalg.eigvalsh(hessian)[-1])
+    step = 1 / (1.01 * np.linalg.eigvalsh(hessian)[-1])
     return w, slope, step, np.diag(support.astype(float)) @ (np.eye(P) - step * hessian)
 
 

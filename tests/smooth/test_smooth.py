@@ -228,3 +228,13 @@ def test_parameters_that_do_not_fit_are_refused(name, params, message):
 def test_a_function_that_is_not_scalar_is_refused():
     with pytest.raises(ValueError, match="scalar"):
         jt.FunctionTerm(lambda w: w).check(jnp.zeros(2))
+
+
+def test_a_quadratic_refuses_a_matrix_that_is_not_symmetric():
+    with pytest.raises(ValueError, match="matrix must be symmetric"):
+        jt.Quadratic(jnp.array([[1.0, 2.0], [0.0, 1.0]]))
+
+
+def test_a_design_must_be_real():
+    with pytest.raises(TypeError, match="must be real"):
+        jt.LinearModel(jt.losses.Squared(), jnp.ones((2, 2), complex), jnp.ones(2))
