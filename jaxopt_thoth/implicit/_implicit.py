@@ -36,7 +36,8 @@ class Implicit(AbstractAdjoint):
         polish: refine the solution by one Newton step on the same linear system, kept where it lowers the residual.
 
     Raises:
-        ValueError: if `max_support` or `max_steps` is not positive, or `max_support` meets another linear solver.
+        ValueError: if `max_support` or `max_steps` is not positive, or `max_support` meets another linear solver; when
+            differentiated or polished, if the penalty is not convex and no other linear solver is given.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxopt_thoth as jt
@@ -76,6 +77,11 @@ class Implicit(AbstractAdjoint):
         self.polish = polish
 
     def tangent(self, problem: Composite, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
+        if self.linear_solver is None and not problem.penalty.is_convex:
+            raise ValueError(
+                f"{type(problem.penalty).__name__} is not convex, and conjugate gradient needs a convex penalty; "
+                "pass Implicit(lineax.LU()) or Implicit(lineax.GMRES(rtol, atol)), or use Unrolled()."
+            )
         if self.polish:
             tol = jnp.zeros_like(tol)
         linearization = Linearization(problem, params, step)

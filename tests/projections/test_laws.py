@@ -17,6 +17,8 @@ from jaxopt_thoth import projections
 
 N = 5
 NORMAL = np.array([1.0, -2.0, 0.5, 0.0, 1.5])
+ROWS = np.array([[1.0, 2.0, 0.0, -1.0, 1.0], [0.0, 1.0, 1.0, 1.0, -2.0], [1.0, 3.0, 1.0, 0.0, -1.0]])
+WEIGHTS = np.array([1.0, 0.5, 2.0, 1.0, 3.0])
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,17 @@ class Case:
     equal: Callable | None = None
     at_least: Callable | None = None
     bounds: Callable | None = None
+
+
+def to_matrix(x):
+    """A 4 x 4 block-diagonal matrix with the norm of `x`: a symmetric 2 x 2 block and two numbers."""
+    corner = x[2] * jnp.asarray(0.5**0.5, x.dtype)
+    return jnp.diag(x[jnp.array([0, 1, 3, 4])]).at[0, 1].set(corner).at[1, 0].set(corner)
+
+
+def from_matrix(z):
+    corner = (z[0, 1] + z[1, 0]) * jnp.asarray(0.5**0.5, z.dtype)
+    return jnp.stack([z[0, 0], z[1, 1], corner, z[2, 2], z[3, 3]])
 
 
 CASES = {
@@ -42,6 +55,35 @@ CASES = {
     "nonnegative": Case(lambda x, s: projections.nonnegative(x), bounds=lambda s: (0, None)),
     "halfspace": Case(lambda x, s: projections.halfspace(x, NORMAL, s), at_least=lambda z, s: s - NORMAL @ z),
     "hyperplane": Case(lambda x, s: projections.hyperplane(x, NORMAL, s), equal=lambda z, s: NORMAL @ z - s),
+    "capped_simplex": Case(
+        lambda x, s: projections.capped_simplex(x, s, 0.4 * s),
+        equal=lambda z, s: z.sum() - s,
+        bounds=lambda s: (0, 0.4 * s),
+    ),
+    "box_hyperplane": Case(
+        lambda x, s: projections.box_hyperplane(x, -s, jnp.inf, NORMAL, s),
+        equal=lambda z, s: NORMAL @ z - s,
+        bounds=lambda s: (-s, None),
+    ),
+    # The third row is the sum of the others.
+    "affine": Case(
+        lambda x, s: projections.affine(x, ROWS, jnp.asarray([1.0, 2.0, 3.0], x.dtype) * jnp.asarray(s).astype(x.dtype)),
+        equal=lambda z, s: ROWS[:2] @ z - s * np.array([1.0, 2.0]),
+    ),
+    "second_order_cone": Case(
+        lambda x, s: projections.second_order_cone(x),
+        # Smooth off the origin, where the oracle starts.
+        at_least=lambda z, s: z[0] - np.sqrt(1e-30 + z[1:] @ z[1:]),
+    ),
+    "psd": Case(
+        lambda x, s: from_matrix(projections.psd(to_matrix(x))),
+        at_least=lambda z, s: np.r_[z[:2], z[0] * z[1] - z[2] ** 2 / 2, z[3:]],
+    ),
+    "isotonic": Case(lambda x, s: projections.isotonic(x), at_least=lambda z, s: np.diff(z)),
+    "decreasing": Case(lambda x, s: projections.isotonic(x, False), at_least=lambda z, s: -np.diff(z)),
+    "monotone_nonnegative": Case(
+        lambda x, s: projections.monotone_nonnegative(x), at_least=lambda z, s: np.diff(z), bounds=lambda s: (0, None)
+    ),
 }
 case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 POINTS = np.random.default_rng(3).normal(size=(6, N)) * np.array([0.2, 0.5, 1, 1, 2, 4])[:, None]

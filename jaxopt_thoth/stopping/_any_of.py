@@ -1,0 +1,22 @@
+import jax.numpy as jnp
+
+from .._types import BoolScalar, Scalar
+from ..problems import Composite
+from ._base import Step
+from ._combination import AbstractCombination
+
+
+class AnyOf(AbstractCombination):
+    """Stop as soon as one of several criteria is met; the error is the least one in units of its tolerance.
+
+    Raises:
+        TypeError: if no criterion is given.
+
+    Example:
+        >>> from jaxopt_thoth import stopping
+        >>> stop = stopping.AnyOf(stopping.RelativeChange(1e-9), stopping.DualityGap(1e-6))
+    """
+
+    def __call__(self, problem: Composite, step: Step) -> tuple[Scalar, BoolScalar]:
+        errors, done = self.verdicts(problem, step)
+        return jnp.min(errors), jnp.any(done)
