@@ -102,3 +102,69 @@ def rows_of(x: Array, axis: int | None) -> Array:
 def unrows(rows: Array, like: Array, axis: int | None) -> Array:
     """Inverse of `rows_of`."""
     return rows.reshape(like.shape) if axis is None else jnp.moveaxis(rows, -1, axis)
+
+
+def fills(x: Params) -> Params:
+    """A mask that holds at every entry."""
+    return jax.tree.map(lambda a: jnp.ones(a.shape, bool), x)
+
+
+def positive_root(b: Array, c: Array) -> Array:
+    """Nonnegative root z of `z^2 - b z - c = 0` for c >= 0; c broadcasts to b."""
+    return _positive_root(b, jnp.broadcast_to(c, b.shape))
+
+
+@jax.custom_jvp
+def _positive_root(b: Array, c: Array) -> Array:
+    unit = jnp.maximum(jnp.abs(b), jnp.sqrt(c))
+    unit = jnp.where(unit > 0, unit, 1)
+    # In units of its size nothing overflows; for negative b the other form of the root does not cancel.
+    b, c = b / unit, c / unit / unit
+    reach = jnp.sqrt(b * b + 4 * c)
+    below = b < 0
+    return unit * jnp.where(below, 2 * c / jnp.where(below, reach - b, 1), 0.5 * (b + reach))
+
+
+@_positive_root.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    b, c = primals
+    db, dc = tangents
+    z = _positive_root(b, c)
+    reach = 2 * z - b
+    moves = reach > 0
+    safe = jnp.where(moves, reach, 1)
+    return z, jnp.where(moves, z / safe, 0) * db + jnp.where(moves, 1 / safe, 0) * dc
+
+
+def entropic_root(v: Array, strength: Array, reference: Array) -> Array:
+    """Root z >= 0 of `z + strength log(z / reference) = v`; the last two broadcast to v."""
+    return _entropic_root(v, jnp.broadcast_to(strength, v.shape), jnp.broadcast_to(reference, v.shape))
+
+
+@jax.custom_jvp
+def _entropic_root(v: Array, strength: Array, reference: Array) -> Array:
+    curved = strength > 0
+    t = jnp.where(curved, strength, 1)
+    # z = t w with w + log w = a, a Lambert function in the log domain, where nothing overflows.
+    a = v / t + jnp.log(reference / t)
+    y = jnp.where(a > 1, jnp.log(jnp.maximum(a, 1)), a)
+    # Newton's method on a convex function from the right of its root; five steps reach the rounding of float64.
+    for _ in range(5):
+        e = jnp.exp(y)
+        y = y - (e + y - a) / (1 + e)
+    w = jnp.exp(y)
+    alive = w > 0
+    # One step in w itself: a large w is the exponential of a rounded logarithm.
+    w = jnp.where(alive, w / (1 + w) * (1 + a - jnp.log(jnp.where(alive, w, 1))), 0)
+    return jnp.where(curved, t * w, jax.nn.relu(v))
+
+
+@_entropic_root.defjvp
+def _(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    v, strength, reference = primals
+    dv, dstrength, dreference = tangents
+    z = _entropic_root(v, strength, reference)
+    alive = z > 0
+    gain = jnp.where(alive, z / jnp.where(alive, z + strength, 1), 0)
+    logarithm = jnp.log(jnp.where(alive, z / reference, 1))
+    return z, gain * (dv - logarithm * dstrength + strength / reference * dreference)

@@ -1,6 +1,7 @@
-"""Euclidean projections onto convex sets: pure functions, differentiable in the point and in the set."""
+"""Euclidean projections onto sets: pure functions, differentiable in the point and in the set."""
 
 from ._affine import affine as affine
+from ._birkhoff import birkhoff as birkhoff
 from ._box import box as box
 from ._box_hyperplane import box_hyperplane as box_hyperplane
 from ._capped_simplex import capped_simplex as capped_simplex
@@ -15,3 +16,8 @@ from ._nonnegative import nonnegative as nonnegative
 from ._psd import psd as psd
 from ._second_order_cone import second_order_cone as second_order_cone
 from ._simplex import simplex as simplex
+from ._sparse_simplex import sparse_simplex as sparse_simplex
+from ._sphere import sphere as sphere
+from ._stiefel import stiefel as stiefel
+from ._top_k import top_k as top_k
+from ._transport import transport as transport

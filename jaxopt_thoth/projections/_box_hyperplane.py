@@ -89,7 +89,7 @@ def box_hyperplane_rows(
     # The function bends between the first and the last breakpoint, and is linear outside.
     divisor = jnp.where(moves, a, 1)
     bends = jnp.stack([(v - lower) / divisor, (v - upper) / divisor])
-    known = jnp.isfinite(bends) & moves
+    known = jnp.isfinite(bends) & moves[None]
     first = jnp.min(jnp.where(known, bends, jnp.inf), (0, -1))[..., None]
     last = jnp.max(jnp.where(known, bends, -jnp.inf), (0, -1))[..., None]
     bent = first <= last

@@ -48,7 +48,8 @@ def edaa(
     descend by multiplicative (entropic mirror) steps of the published sizes. The published ensemble starts nearly
     uniform and keeps the run of least correlated endmembers: `start="uniform", selection="least_coherent"`. The default
     starts near vertices that VCA finds in random halves of the pixels, and keeps the run on whose endmembers the
-    ensemble agrees best; over seeds it is more accurate and far less scattered.
+    ensemble agrees best; over seeds it is more accurate and far less scattered. A material of a few pixels only is lost
+    in either form: a least-squares fit of all pixels hardly sees it, and the consensus outvotes the runs that do.
 
     Memory beyond the pixels is about `4 * chunk * num_endmembers` numbers a pixel; the normalized pixels, the residual
     and the pixel weights of the other runs are never stored.
@@ -67,8 +68,8 @@ def edaa(
             of the normalized pixels; "perspective" does so too and keeps mixtures exactly convex, but amplifies the
             noise of dark pixels; "none" keeps the pixels' unit.
         rank: descend on this many leading components of the pixels instead of all L bands; endmembers and fits are
-            those of the full pixels all the same. "auto" takes the larger of 20 and 4 p, where a material of a handful
-            of pixels still stands out of the noise; None takes all bands, two to three times slower.
+            those of the full pixels all the same. "auto" takes the larger of 20 and 4 p, well above the p dimensions of
+            the signal; None takes all bands, two to three times slower.
         mask: (N,) or (H, W), true for the pixels to use; pixels that are not finite or zero are left out anyway.
         chunk: runs computed at once; by default as many as keep the memory below that of the pixels.
         progress: called on the host as `progress(done, total)` runs.

@@ -20,6 +20,7 @@ class Case:
     Attributes:
         make: the penalty of a setting, on vectors of `n` entries.
         draw: a random point of the domain, `(rng, setting, n) -> (n,)`; None if the domain is the whole space.
+        is_smooth: whether g has a gradient in the interior of its domain, maybe ever steeper towards the boundary.
         shrinks_to_zero: whether the setting is a strength that has a critical value.
     """
 
@@ -27,6 +28,7 @@ class Case:
     make: Callable[[Any, int], p.AbstractPenalty]
     draw: Callable[[np.random.Generator, float, int], np.ndarray] | None = None
     shrinks_to_zero: bool = False
+    is_smooth: bool = False
 
     def penalty(self, setting=0.7, n=N):
         return self.make(setting, n)
@@ -62,6 +64,10 @@ def on_unit_simplex(rng, s, n):
     return on_simplex(rng, 1.0, n)
 
 
+def positive(rng, s, n):
+    return rng.exponential(size=n) + 1e-3
+
+
 def group_weights(n):
     return np.linspace(0.5, 1.5, groups(n).max() + 1)
 
@@ -92,9 +98,32 @@ ZOO = [
     Case("Conjugate of L1", lambda s, n: p.Conjugate(p.L1(s)), lambda rng, s, n: rng.uniform(-s, s, n)),
     Case("Conjugate of GroupLasso", lambda s, n: p.Conjugate(p.GroupLasso(s, groups(n))), in_ball),
     Case("Conjugate of Box", lambda s, n: p.Conjugate(p.Box(-0.3, s))),
+    Case("Huber", lambda s, n: p.Huber(s, 0.9), is_smooth=True),
+    Case("LogBarrier", lambda s, n: p.LogBarrier(s), positive, is_smooth=True),
+    Case("NegativeEntropy", lambda s, n: p.NegativeEntropy(s), positive, is_smooth=True),
+    Case("KullbackLeibler", lambda s, n: p.KullbackLeibler(s, weights(n)), positive, is_smooth=True),
+    Case("ReverseKL", lambda s, n: p.ReverseKullbackLeibler(s, weights(n)), positive, is_smooth=True),
+    Case("ReverseKL of zero", lambda s, n: p.ReverseKullbackLeibler(s, 0.0), positive),
+    Case("Hinge", lambda s, n: p.Hinge(s)),
+    Case("Pinball", lambda s, n: p.Pinball(s, 0.3), shrinks_to_zero=True),
 ]  # fmt: skip
+
+# One set of laws holds for these, and only some of those above.
+NOT_CONVEX = [
+    Case("MCP", lambda s, n: p.MCP(s, 2.0)),
+    Case("SCAD", lambda s, n: p.SCAD(s, 2.5)),
+    Case("LogSum", lambda s, n: p.LogSum(s, 0.5)),
+    Case("L0", lambda s, n: p.L0(s)),
+    Case("LHalf", lambda s, n: p.LHalf(s)),
+    Case("LTwoThirds", lambda s, n: p.LTwoThirds(s)),
+    Case("CappedL1", lambda s, n: p.CappedL1(s, 0.8)),
+]
 
 
 def pytest_generate_tests(metafunc):
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", ZOO, ids=[case.name for case in ZOO])
+    if "any_case" in metafunc.fixturenames:
+        metafunc.parametrize("any_case", ZOO + NOT_CONVEX, ids=[case.name for case in ZOO + NOT_CONVEX])
+    if "folded" in metafunc.fixturenames:
+        metafunc.parametrize("folded", NOT_CONVEX, ids=[case.name for case in NOT_CONVEX])

@@ -29,6 +29,7 @@ class Case:
     equal: Callable | None = None
     at_least: Callable | None = None
     bounds: Callable | None = None
+    any_length: bool = True
 
 
 def to_matrix(x):
@@ -53,22 +54,29 @@ CASES = {
     "linf_ball": Case(projections.linf_ball, bounds=lambda s: (-s, s)),
     "box": Case(lambda x, s: projections.box(x, -0.3, s), bounds=lambda s: (-0.3, s)),
     "nonnegative": Case(lambda x, s: projections.nonnegative(x), bounds=lambda s: (0, None)),
-    "halfspace": Case(lambda x, s: projections.halfspace(x, NORMAL, s), at_least=lambda z, s: s - NORMAL @ z),
-    "hyperplane": Case(lambda x, s: projections.hyperplane(x, NORMAL, s), equal=lambda z, s: NORMAL @ z - s),
+    "halfspace": Case(
+        lambda x, s: projections.halfspace(x, NORMAL, s), at_least=lambda z, s: s - NORMAL @ z, any_length=False
+    ),
+    "hyperplane": Case(
+        lambda x, s: projections.hyperplane(x, NORMAL, s), equal=lambda z, s: NORMAL @ z - s, any_length=False
+    ),
     "capped_simplex": Case(
         lambda x, s: projections.capped_simplex(x, s, 0.4 * s),
         equal=lambda z, s: z.sum() - s,
         bounds=lambda s: (0, 0.4 * s),
+        any_length=False,
     ),
     "box_hyperplane": Case(
         lambda x, s: projections.box_hyperplane(x, -s, jnp.inf, NORMAL, s),
         equal=lambda z, s: NORMAL @ z - s,
         bounds=lambda s: (-s, None),
+        any_length=False,
     ),
     # The third row is the sum of the others.
     "affine": Case(
         lambda x, s: projections.affine(x, ROWS, jnp.asarray([1.0, 2.0, 3.0], x.dtype) * jnp.asarray(s).astype(x.dtype)),
         equal=lambda z, s: ROWS[:2] @ z - s * np.array([1.0, 2.0]),
+        any_length=False,
     ),
     "second_order_cone": Case(
         lambda x, s: projections.second_order_cone(x),
@@ -78,6 +86,7 @@ CASES = {
     "psd": Case(
         lambda x, s: from_matrix(projections.psd(to_matrix(x))),
         at_least=lambda z, s: np.r_[z[:2], z[0] * z[1] - z[2] ** 2 / 2, z[3:]],
+        any_length=False,
     ),
     "isotonic": Case(lambda x, s: projections.isotonic(x), at_least=lambda z, s: np.diff(z)),
     "decreasing": Case(lambda x, s: projections.isotonic(x, False), at_least=lambda z, s: -np.diff(z)),
@@ -183,7 +192,7 @@ def test_dtype_in_is_dtype_out(case, dtype):
 
 @case
 def test_length_one_and_integer_points(case):
-    if case in (CASES["halfspace"], CASES["hyperplane"]):
+    if not case.any_length:
         return
     assert case.project(jnp.asarray([3.0]), 0.5).shape == (1,)
     assert case.project(jnp.arange(4), 0.5).dtype == jnp.float64
