@@ -11,7 +11,7 @@ from .._validate import concrete, require_ordered
 def box_hyperplane(
     x: Float[ArrayLike, "..."], lower: ArrayLike, upper: ArrayLike, normal: ArrayLike, offset: ArrayLike
 ) -> Float[Array, "..."]:
-    """Euclidean projection onto `{lower <= z <= upper, <normal, z> = offset}`, the feasible set of the kernel SVM's dual.
+    """Euclidean projection onto `{lower <= z <= upper, <normal, z> = offset}`, where the dual of the kernel SVM lives.
 
     Bounds and `normal` are scalars or broadcast to the shape of `x`; bounds may be infinite; `offset` is a scalar.
     Differentiable in every argument, forward and reverse; where every entry sits at a bound the derivatives in `x`
@@ -25,7 +25,7 @@ def box_hyperplane(
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import projections
         >>> projections.box_hyperplane(jnp.array([2.0, 0.5, 0.0]), 0.0, 1.0, jnp.array([1.0, 1.0, -1.0]), 0.75).tolist()
-        [1.0, 0.25, 0.5]
+        [1.0, 0.125, 0.375]
     """
     require_ordered(lower, upper)
     array = _tree.as_inexact(x)

@@ -16,7 +16,7 @@ def isotonic(
     `ValueError` for known weights that are not positive.
 
     Pool adjacent violators (Best and Chakravarti, "Active set algorithms for isotonic regression; a unifying
-    framework", 1990) as a state machine of `2n - 1` constant-time steps, of which a batch under `vmap` takes no more.
+    framework", 1990) as a state machine of `2n - 1` steps, of which a batch under `vmap` takes no more.
 
     Example:
         >>> import jax.numpy as jnp
@@ -42,7 +42,7 @@ def _pool(x: Float[Array, " n"], w: Float[Array, " n"]) -> Float[Array, " n"]:
     n = x.shape[0]
 
     # A stack of blocks (mean, weight, first entry); each step merges the two on top, or pushes the next entry. The
-    # number of steps is fixed, so that under vmap the predicate is not batched and the stacks are updated in place.
+    # number of steps is fixed, so that under vmap the predicate is not batched and the stacks are not selected.
     def step(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         count, top, following, mean, weight, first = carry
         below = jnp.maximum(top - 1, 0)

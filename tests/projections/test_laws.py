@@ -74,7 +74,9 @@ CASES = {
     ),
     # The third row is the sum of the others.
     "affine": Case(
-        lambda x, s: projections.affine(x, ROWS, jnp.asarray([1.0, 2.0, 3.0], x.dtype) * jnp.asarray(s).astype(x.dtype)),
+        lambda x, s: projections.affine(
+            x, ROWS, jnp.asarray([1.0, 2.0, 3.0], x.dtype) * jnp.asarray(s).astype(x.dtype)
+        ),
         equal=lambda z, s: ROWS[:2] @ z - s * np.array([1.0, 2.0]),
         any_length=False,
     ),
