@@ -5,6 +5,7 @@ from ._box import Box as Box
 from ._capped_l1 import CappedL1 as CappedL1
 from ._conjugate import Conjugate as Conjugate
 from ._elastic_net import ElasticNet as ElasticNet
+from ._fused_lasso import FusedLasso as FusedLasso
 from ._group_lasso import GroupLasso as GroupLasso
 from ._hinge import Hinge as Hinge
 from ._huber import Huber as Huber
@@ -16,12 +17,15 @@ from ._l2 import L2 as L2
 from ._l2_ball import L2Ball as L2Ball
 from ._l2_squared import L2Squared as L2Squared
 from ._l_half import LHalf as LHalf
+from ._l_inf import LInf as LInf
 from ._l_two_thirds import LTwoThirds as LTwoThirds
 from ._log_barrier import LogBarrier as LogBarrier
 from ._log_sum import LogSum as LogSum
+from ._max import Max as Max
 from ._mcp import MCP as MCP
 from ._negative_entropy import NegativeEntropy as NegativeEntropy
 from ._nonnegative import NonNegative as NonNegative
+from ._nuclear_norm import NuclearNorm as NuclearNorm
 from ._pinball import Pinball as Pinball
 from ._regularized import Regularized as Regularized
 from ._reverse_kullback_leibler import ReverseKullbackLeibler as ReverseKullbackLeibler
@@ -29,6 +33,11 @@ from ._scad import SCAD as SCAD
 from ._scaled import Scaled as Scaled
 from ._separable_sum import SeparableSum as SeparableSum
 from ._simplex import Simplex as Simplex
+from ._slope import Slope as Slope
+from ._sparse_group_lasso import SparseGroupLasso as SparseGroupLasso
+from ._spectral_norm import SpectralNorm as SpectralNorm
+from ._squared_l1 import SquaredL1 as SquaredL1
 from ._tilted import Tilted as Tilted
+from ._total_variation_1d import TotalVariation1D as TotalVariation1D
 from ._translated import Translated as Translated
 from ._zero import Zero as Zero

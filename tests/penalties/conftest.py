@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -37,6 +38,37 @@ class Case:
         if self.draw is None:
             return jnp.asarray(rng.normal(size=(count, n)) * rng.choice([0.3, 1.0, 3.0], (count, 1)))
         return jnp.asarray(np.stack([self.draw(rng, setting, n) for _ in range(count)]))
+
+
+class OnMatrices(p.AbstractPenalty):
+    """A penalty on matrices as one on vectors."""
+
+    penalty: p.AbstractPenalty
+    rows: int = eqx.field(static=True)
+
+    def _matrix(self, x):
+        return x.reshape(self.rows if x.size % self.rows == 0 else 1, -1)
+
+    def value(self, x):
+        return self.penalty.value(self._matrix(x))
+
+    def prox(self, x, step):
+        return self.penalty.prox(self._matrix(x), step).reshape(-1)
+
+    def conjugate(self, dual):
+        return self.penalty.conjugate(self._matrix(dual))
+
+    def dual_scale(self, dual):
+        return self.penalty.dual_scale(self._matrix(dual))
+
+    def minimal_subgradient(self, x, gradient):
+        return self.penalty.minimal_subgradient(self._matrix(x), self._matrix(gradient)).reshape(-1)
+
+    def support(self, x):
+        return self.penalty.support(self._matrix(x)).reshape(-1)
+
+    def critical_strength(self, gradient_at_zero):
+        return self.penalty.critical_strength(self._matrix(gradient_at_zero))
 
 
 def weights(n):
@@ -106,6 +138,16 @@ ZOO = [
     Case("ReverseKL of zero", lambda s, n: p.ReverseKullbackLeibler(s, 0.0), positive),
     Case("Hinge", lambda s, n: p.Hinge(s)),
     Case("Pinball", lambda s, n: p.Pinball(s, 0.3), shrinks_to_zero=True),
+    Case("LInf", lambda s, n: p.LInf(s), shrinks_to_zero=True),
+    Case("Max", lambda s, n: p.Max(s)),
+    Case("SquaredL1", lambda s, n: p.SquaredL1(s)),
+    Case("SparseGroupLasso", lambda s, n: p.SparseGroupLasso(0.3, s, groups(n), 1.2), shrinks_to_zero=True),
+    Case("NuclearNorm wide", lambda s, n: OnMatrices(p.NuclearNorm(s), rows=2), shrinks_to_zero=True),
+    Case("NuclearNorm tall", lambda s, n: OnMatrices(p.NuclearNorm(s), rows=3), shrinks_to_zero=True),
+    Case("SpectralNorm", lambda s, n: OnMatrices(p.SpectralNorm(s), rows=3), shrinks_to_zero=True),
+    Case("TotalVariation1D", lambda s, n: p.TotalVariation1D(s)),
+    Case("FusedLasso", lambda s, n: p.FusedLasso(s, 0.2, 0.4)),
+    Case("Slope", lambda s, n: p.Slope(s * jnp.asarray(weights(n)[::-1]))),
 ]  # fmt: skip
 
 # One set of laws holds for these, and only some of those above.

@@ -21,14 +21,8 @@ SETTING = 0.7
 POINTS = jnp.asarray(np.random.default_rng(7).normal(size=(6, N)) * np.array([0.1, 0.5, 1, 1, 2, 5])[:, None])
 GRADIENTS = jnp.asarray(np.random.default_rng(11).normal(size=POINTS.shape))
 TIES = jnp.stack([jnp.zeros(N), jnp.ones(N), -jnp.ones(N), jnp.full(N, 0.42), jnp.eye(N)[1], 0.7 * jnp.arange(-3.0, 3)])
-UNSCALABLE = {
-    "Tilted L1",
-    "Tilted Simplex",
-    "Conjugate of L1",
-    "Conjugate of GroupLasso",
-    "Conjugate of Box",
-    "LogBarrier",
-}
+UNSCALABLE = {"Tilted L1", "Tilted Simplex", "Conjugate of L1", "Conjugate of GroupLasso", "Conjugate of Box"}
+UNSCALABLE |= {"LogBarrier", "Max"}
 
 
 def implements(penalty, name, *arguments):
