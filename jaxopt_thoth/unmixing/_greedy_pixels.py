@@ -4,18 +4,28 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from .. import _tree
+from ._checks import as_mask, as_pixels, check_count
 
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
+def farthest_pixels(
+    pixels: ArrayLike, num_endmembers: int, mask: ArrayLike | None, *, affine: bool
+) -> tuple[Float[Array, "L p"], Int[Array, " p"]]:
+    """The selected pixels and their indices, in the order of selection; raises `ValueError` on bad arguments."""
+    values = as_pixels(pixels)
+    valid = as_mask(mask, values.shape[1])
+    check_count(num_endmembers, 1, values, valid)
+    indices = _select(values, valid, count=num_endmembers, affine=affine)
+    return values[:, indices], indices
+
+
 @partial(jax.jit, static_argnames=("count", "affine"))
-def greedy_pixels(
-    pixels: Float[Array, "L N"], mask: Bool[Array, " N"], *, count: int, affine: bool
-) -> Int[Array, " p"]:
+def _select(pixels: Float[Array, "L N"], mask: Bool[Array, " N"], *, count: int, affine: bool) -> Int[Array, " p"]:
     """Indices of `count` pixels, each the farthest from the span (or the affine hull) of those before it.
 
     Squared distances (N,) are updated by one product `u' Y` a step, u the new orthonormal direction.

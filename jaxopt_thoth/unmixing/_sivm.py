@@ -1,7 +1,6 @@
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ._checks import as_mask, as_pixels, check_count
-from ._greedy_pixels import greedy_pixels
+from ._greedy_pixels import farthest_pixels
 
 
 def sivm(
@@ -34,8 +33,4 @@ def sivm(
         >>> sivm(corners_and_middle, 2)[1].tolist()
         [0, 1]
     """
-    values = as_pixels(pixels)
-    valid = as_mask(mask, values.shape[1])
-    check_count(num_endmembers, 1, values, valid)
-    indices = greedy_pixels(values, valid, count=num_endmembers, affine=True)
-    return values[:, indices], indices
+    return farthest_pixels(pixels, num_endmembers, mask, affine=True)
