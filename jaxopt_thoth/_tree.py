@@ -102,9 +102,32 @@ def match(value: ArrayLike, x: Array) -> Array:
     return array if array.ndim == 0 else jnp.broadcast_to(array, x.shape)
 
 
-def expand(prefix: Params, x: Params) -> Params:
-    """A pytree prefix of `x` (one number, or one a block) spread to the leaves and shapes of `x`."""
-    return jax.tree.map(lambda value, a: jnp.broadcast_to(match(value, a), a.shape), jax.tree.broadcast(prefix, x), x)
+def spread(prefix: Params, x: Params, name: str = "a setting") -> Params:
+    """A pytree prefix of `x` (one value, or one a block) repeated to the structure of `x`; the values keep their shape.
+
+    Raises `ValueError` with the name of the argument where it is no prefix.
+    """
+    try:
+        return jax.tree.broadcast(prefix, x)
+    except ValueError as error:
+        here, there = jax.tree.structure(prefix), jax.tree.structure(x)
+        raise ValueError(
+            f"{name} must be one number or array, or a pytree like the variable or a prefix of it, got {here} for "
+            f"{there}; give it the structure of the variable (a list is a pytree: make it an array)."
+        ) from error
+
+
+def expand(prefix: Params, x: Params, name: str = "a setting") -> Params:
+    """A pytree prefix of `x` (one number, or one a block) spread to the leaves and shapes of `x`, as by `spread`."""
+    return jax.tree.map(lambda value, a: jnp.broadcast_to(match(value, a), a.shape), spread(prefix, x, name), x)
+
+
+def align(x: Params, y: Params, names: str = "two settings") -> tuple[Params, Params]:
+    """Two pytrees of which one is a prefix of the other, both in the structure of the finer one."""
+    try:
+        return jax.tree.broadcast(x, y), y
+    except ValueError:
+        return x, spread(y, x, names)
 
 
 def default_tolerance(dtype: Any) -> float:

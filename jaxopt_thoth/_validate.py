@@ -1,5 +1,7 @@
 """Checks of arguments that raise at call time, and stay silent on traced values."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from jaxtyping import ArrayLike
@@ -10,18 +12,23 @@ def concrete(value: ArrayLike) -> np.ndarray | None:
     return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
 
 
-def require_nonnegative(value: ArrayLike, name: str) -> None:
+def known_leaves(value: Any) -> list[np.ndarray]:
+    """The leaves of a pytree that are not being traced, as NumPy arrays."""
+    return [known for leaf in jax.tree.leaves(value) if (known := concrete(leaf)) is not None]
+
+
+def require_nonnegative(value: Any, name: str) -> None:
     """Raise `ValueError` unless every known entry of `value` is at least zero."""
-    known = concrete(value)
-    if known is not None and not np.all(known >= 0):
-        raise ValueError(f"{name} must be nonnegative, got {known}; pass a value >= 0.")
+    for known in known_leaves(value):
+        if not np.all(known >= 0):
+            raise ValueError(f"{name} must be nonnegative, got {known}; pass a value >= 0.")
 
 
-def require_positive(value: ArrayLike, name: str) -> None:
+def require_positive(value: Any, name: str) -> None:
     """Raise `ValueError` unless every known entry of `value` is above zero."""
-    known = concrete(value)
-    if known is not None and not np.all(known > 0):
-        raise ValueError(f"{name} must be positive, got {known}; pass a value > 0.")
+    for known in known_leaves(value):
+        if not np.all(known > 0):
+            raise ValueError(f"{name} must be positive, got {known}; pass a value > 0.")
 
 
 def require_ordered(lower: ArrayLike, upper: ArrayLike) -> None:

@@ -12,7 +12,9 @@ class AbstractPenalty(eqx.Module):
     """A simple function g of the parameters, known by its value and its proximal operator.
 
     The strength is a field of the penalty and never an argument; the step is an argument and never a field.
-    Penalties that act entry by entry accept any pytree; the others take one array unless they say otherwise.
+    Penalties that act entry by entry accept any pytree; the others take one array unless they say otherwise. Each
+    setting of the former is a scalar, an array that broadcasts to the shape of each leaf, or a pytree of these like the
+    variable or a prefix of it (a list is a pytree, not an array); a structure that does not fit raises `ValueError`.
 
     Attributes:
         is_separable: whether g is a sum over single entries (then the Jacobian of the prox is diagonal).
@@ -53,6 +55,17 @@ class AbstractPenalty(eqx.Module):
     def critical_strength(self, gradient_at_zero: Params) -> Scalar:
         """Smallest strength for which zero solves `f + g`, given the gradient of f at zero."""
         raise NotImplementedError(f"{type(self).__name__} has no critical strength.")
+
+    def linear_minimizer(self, gradient: Params) -> Params:
+        """A point of a bounded set that minimizes `<gradient, z>`, a vertex of a polytope: what Frank-Wolfe needs.
+
+        Not finite where the set is unbounded in that direction. With the conjugate,
+        `<gradient, linear_minimizer(gradient)> = -conjugate(-gradient)`.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no linear minimization oracle; take the indicator of a bounded set, for "
+            "example Simplex, L1Ball or Box."
+        )
 
     def is_feasible(self) -> BoolScalar:
         """Whether g is finite anywhere: false for an empty box or a negative radius."""

@@ -8,15 +8,18 @@ from .. import _tree
 from .._types import BoolScalar, Params, Scalar
 from .._validate import require_ordered
 from ..projections import box
-from ._base import AbstractPenalty
+from . import _oracles
+from ._entrywise import AbstractEntrywise
 from ._parts import every, indicator, slack, total
 
 
-class Box(AbstractPenalty):
+class Box(AbstractEntrywise):
     """Indicator of the box `{lower <= x <= upper}`, on any pytree.
 
-    Bounds are scalars or arrays that broadcast to the shape of each leaf, and may be infinite. Raises `ValueError`
-    where known bounds cross; `is_feasible` tells it of traced ones.
+    Bounds are settings as in `AbstractPenalty`, and may be infinite. Raises `ValueError` where known bounds cross;
+    `is_feasible` tells it of traced ones.
+
+    Parikh and Boyd, "Proximal algorithms", 2014, section 6.2.
 
     Example:
         >>> import jax.numpy as jnp
@@ -25,16 +28,15 @@ class Box(AbstractPenalty):
         [0.0, 0.5, 1.0]
     """
 
-    lower: Float[Array, "..."]
-    upper: Float[Array, "..."]
+    lower: Float[Array, "..."] | Params
+    upper: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
     is_indicator: ClassVar[bool] = True
 
-    def __init__(self, lower: ArrayLike, upper: ArrayLike):
-        require_ordered(lower, upper)
-        self.lower = _tree.setting(lower)
-        self.upper = _tree.setting(upper)
+    def __init__(self, lower: ArrayLike | Params, upper: ArrayLike | Params):
+        jax.tree.map(require_ordered, *_tree.align(lower, upper, "lower and upper"))
+        self.lower = _tree.settings(lower)
+        self.upper = _tree.settings(upper)
 
     def value(self, x: Params) -> Scalar:
         def entry(a: Array) -> Array:
@@ -58,6 +60,9 @@ class Box(AbstractPenalty):
     def dual_scale(self, dual: Params) -> Scalar:
         return jnp.where(jnp.isfinite(self.conjugate(dual)), 1, 0).astype(_tree.dtype_of(dual))
 
+    def linear_minimizer(self, gradient: Params) -> Params:
+        return jax.tree.map(lambda g: _oracles.box(g, self.lower, self.upper), gradient)
+
     def minimal_subgradient(self, x: Params, gradient: Params) -> Params:
         def entry(a: Array, g: Array) -> Array:
             kept = jnp.where(a <= _tree.match(self.lower, a), jnp.minimum(g, 0), g)
@@ -69,5 +74,8 @@ class Box(AbstractPenalty):
         return jax.tree.map(lambda a: (a > _tree.match(self.lower, a)) & (a < _tree.match(self.upper, a)), x)
 
     def is_feasible(self) -> BoolScalar:
-        lower, upper = jnp.broadcast_arrays(self.lower, self.upper)
-        return jnp.all(lower <= upper.astype(lower.dtype))
+        def entry(lower: Array, upper: Array) -> Array:
+            lower, upper = jnp.broadcast_arrays(lower, upper)
+            return lower <= upper.astype(lower.dtype)
+
+        return every(entry, *_tree.align(self.lower, self.upper))

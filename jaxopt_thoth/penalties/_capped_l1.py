@@ -3,6 +3,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
+from .._types import Params
 from .._validate import require_positive
 from ._folded import AbstractFolded
 
@@ -11,8 +12,8 @@ class CappedL1(AbstractFolded):
     """Absolute values up to a cap, `strength * sum min(|x|, threshold)`, on any pytree.
 
     Not convex: the prox takes the better of soft thresholding and of no shrinkage. `strength` and `threshold` are
-    scalars or arrays that broadcast to the shape of each leaf. Raises `ValueError` for a known negative strength, and
-    unless a known `threshold` is positive.
+    settings as in `AbstractPenalty`. Raises `ValueError` for a known negative strength, and unless a known `threshold`
+    is positive.
 
     Zhang, "Analysis of multi-stage convex relaxation for sparse regularization", 2010.
 
@@ -23,12 +24,12 @@ class CappedL1(AbstractFolded):
         [0.0, 0.25, 2.0]
     """
 
-    threshold: Float[Array, "..."]
+    threshold: Float[Array, "..."] | Params
 
-    def __init__(self, strength: ArrayLike, threshold: ArrayLike):
+    def __init__(self, strength: ArrayLike | Params, threshold: ArrayLike | Params):
         super().__init__(strength)
         require_positive(threshold, "threshold")
-        self.threshold = _tree.setting(threshold)
+        self.threshold = _tree.settings(threshold)
 
     def _height(self, m: Array) -> Array:
         return _tree.match(self.strength, m) * jnp.minimum(m, _tree.match(self.threshold, m))

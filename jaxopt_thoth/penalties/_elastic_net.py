@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -7,17 +5,17 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_nonnegative
-from ._base import AbstractPenalty
+from ._entrywise import AbstractEntrywise
 from ._l1 import L1
 from ._l2_squared import L2Squared
 from ._parts import largest, soft_threshold, total
 
 
-class ElasticNet(AbstractPenalty):
+class ElasticNet(AbstractEntrywise):
     """Sum of absolute values and half the sum of squares, `l1 |x|_1 + l2/2 |x|^2`, on any pytree.
 
-    `l1` and `l2` are scalars or arrays that broadcast to the shape of each leaf. scikit-learn's `(alpha, l1_ratio)` is
-    `l1 = alpha * l1_ratio`, `l2 = alpha * (1 - l1_ratio)`. Raises `ValueError` for a known negative setting.
+    `l1` and `l2` are settings as in `AbstractPenalty`. scikit-learn's `(alpha, l1_ratio)` is `l1 = alpha * l1_ratio`,
+    `l2 = alpha * (1 - l1_ratio)`. Raises `ValueError` for a known negative setting.
 
     Zou and Hastie, "Regularization and variable selection via the elastic net", 2005 (their naive elastic net).
 
@@ -28,16 +26,14 @@ class ElasticNet(AbstractPenalty):
         [1.0, 0.0]
     """
 
-    l1: Float[Array, "..."]
-    l2: Float[Array, "..."]
+    l1: Float[Array, "..."] | Params
+    l2: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, l1: ArrayLike, l2: ArrayLike):
+    def __init__(self, l1: ArrayLike | Params, l2: ArrayLike | Params):
         require_nonnegative(l1, "l1")
         require_nonnegative(l2, "l2")
-        self.l1 = _tree.setting(l1)
-        self.l2 = _tree.setting(l2)
+        self.l1 = _tree.settings(l1)
+        self.l2 = _tree.settings(l2)
 
     def value(self, x: Params) -> Scalar:
         return L1(self.l1).value(x) + L2Squared(self.l2).value(x)

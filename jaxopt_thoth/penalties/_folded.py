@@ -6,22 +6,21 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
 from .._types import Params, Scalar
-from .._validate import concrete, require_nonnegative
-from ._base import AbstractPenalty
+from .._validate import known_leaves, require_nonnegative
+from ._entrywise import AbstractEntrywise
 from ._parts import soft_threshold, total
 
 
-class AbstractFolded(AbstractPenalty):
+class AbstractFolded(AbstractEntrywise):
     """Sum over entries of a concave increasing function of the magnitude; subclasses speak of magnitudes only."""
 
-    strength: Float[Array, "..."]
+    strength: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
     is_convex: ClassVar[bool] = False
 
-    def __init__(self, strength: ArrayLike):
+    def __init__(self, strength: ArrayLike | Params):
         require_nonnegative(strength, "strength")
-        self.strength = _tree.setting(strength)
+        self.strength = _tree.settings(strength)
 
     def _height(self, m: Array) -> Array:
         raise NotImplementedError
@@ -55,6 +54,6 @@ class AbstractFolded(AbstractPenalty):
 
 def require_above(value: Any, least: float, name: str) -> None:
     """Raise `ValueError` unless every known entry of `value` is above `least`."""
-    known = concrete(value)
-    if known is not None and not (known > least).all():
-        raise ValueError(f"{name} must exceed {least}, got {known}; pass a larger value.")
+    for known in known_leaves(value):
+        if not (known > least).all():
+            raise ValueError(f"{name} must exceed {least}, got {known}; pass a larger value.")

@@ -1,3 +1,5 @@
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
@@ -43,9 +45,11 @@ class FusedLasso(AbstractPenalty):
         return TotalVariation1D(self.tv).value(x) + ElasticNet(self.l1, self.l2).value(x)
 
     def prox(self, x: Float[Array, " n"], step: ArrayLike) -> Float[Array, " n"]:
-        means, runs = TotalVariation1D(self.tv)._runs(x, step)
-        # Once for each run: entries of a run would else agree up to rounding only.
-        return ElasticNet(self.l1, self.l2).prox(means, step)[runs]
+        z = TotalVariation1D(self.tv).prox(x, step)
+        # Read at the first entry of each run: what is computed for each entry may differ in the last bit.
+        starts = jnp.concatenate([jnp.ones(1, bool), z[1:] != z[:-1]])[: x.size]
+        heads = jax.lax.cummax(jnp.where(starts, jnp.arange(x.size), 0))
+        return ElasticNet(self.l1, self.l2).prox(z, step)[heads]
 
     def support(self, x: Float[Array, " n"]) -> Array:
         return x != 0

@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -7,15 +5,14 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_nonnegative
-from ._base import AbstractPenalty
+from ._entrywise import AbstractEntrywise
 from ._parts import indicator, shrink_ratio, total
 
 
-class Hinge(AbstractPenalty):
+class Hinge(AbstractEntrywise):
     """Shortfall below one, `strength * sum max(1 - x, 0)`, on any pytree: the loss of support vector machines.
 
-    `strength` is a scalar or an array that broadcasts to the shape of each leaf. Raises `ValueError` for a known
-    negative strength.
+    `strength` is a setting as in `AbstractPenalty`. Raises `ValueError` for a known negative strength.
 
     Cortes and Vapnik, "Support-vector networks", 1995.
 
@@ -26,13 +23,11 @@ class Hinge(AbstractPenalty):
         [0.0, 1.0, 2.0]
     """
 
-    strength: Float[Array, "..."]
+    strength: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, strength: ArrayLike):
+    def __init__(self, strength: ArrayLike | Params):
         require_nonnegative(strength, "strength")
-        self.strength = _tree.setting(strength)
+        self.strength = _tree.settings(strength)
 
     def value(self, x: Params) -> Scalar:
         return total(lambda a: _tree.match(self.strength, a) * jax.nn.relu(1 - a), x)

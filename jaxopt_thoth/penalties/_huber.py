@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -7,16 +5,16 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_nonnegative, require_positive
-from ._base import AbstractPenalty
+from ._entrywise import AbstractEntrywise
 from ._parts import fills, shrink_ratio, total
 
 
-class Huber(AbstractPenalty):
+class Huber(AbstractEntrywise):
     """Half the square near zero and linear beyond, `strength * huber(x)`, on any pytree: an l1 norm without its kink.
 
     huber(x) is the sum of `x^2 / 2` where |x| <= delta and `delta |x| - delta^2 / 2` beyond. `strength` and `delta` are
-    scalars or arrays that broadcast to the shape of each leaf. Raises `ValueError` for a known negative strength, and
-    unless a known `delta` is positive.
+    settings as in `AbstractPenalty`. Raises `ValueError` for a known negative strength, and unless a known `delta` is
+    positive.
 
     Huber, "Robust estimation of a location parameter", 1964.
 
@@ -27,16 +25,14 @@ class Huber(AbstractPenalty):
         [2.0, 0.5]
     """
 
-    strength: Float[Array, "..."]
-    delta: Float[Array, "..."]
+    strength: Float[Array, "..."] | Params
+    delta: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, strength: ArrayLike, delta: ArrayLike = 1.0):
+    def __init__(self, strength: ArrayLike | Params, delta: ArrayLike | Params = 1.0):
         require_nonnegative(strength, "strength")
         require_positive(delta, "delta")
-        self.strength = _tree.setting(strength)
-        self.delta = _tree.setting(delta)
+        self.strength = _tree.settings(strength)
+        self.delta = _tree.settings(delta)
 
     def _slope(self, a: Array) -> Array:
         delta = _tree.match(self.delta, a)

@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -8,16 +6,16 @@ from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_nonnegative, require_positive
 from ..losses._domain import negative_entropy
-from ._base import AbstractPenalty
+from ._entrywise import AbstractEntrywise
 from ._parts import entropic_root, fills, total
 
 
-class KullbackLeibler(AbstractPenalty):
+class KullbackLeibler(AbstractEntrywise):
     """Divergence from a positive reference, `strength * sum (x log(x / reference) - x + reference)`, on any pytree.
 
-    Zero at the reference and nowhere else, infinite for negative entries. `strength` is a scalar or an array that
-    broadcasts to the shape of each leaf; `reference` is a pytree prefix of x. Raises `ValueError` for a known negative
-    strength, and unless the known entries of the reference are positive.
+    Zero at the reference and nowhere else, infinite for negative entries. `strength` and `reference` are settings as in
+    `AbstractPenalty`. Raises `ValueError` for a known negative strength, and unless the known entries of the reference
+    are positive.
 
     Combettes and Pesquet, "Proximal splitting methods in signal processing", 2011, table 10.2.
 
@@ -28,15 +26,13 @@ class KullbackLeibler(AbstractPenalty):
         [2.0]
     """
 
-    strength: Float[Array, "..."]
-    reference: Params
+    strength: Float[Array, "..."] | Params
+    reference: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, strength: ArrayLike, reference: Params):
+    def __init__(self, strength: ArrayLike | Params, reference: ArrayLike | Params):
         require_nonnegative(strength, "strength")
-        jax.tree.map(lambda r: require_positive(r, "reference"), reference)
-        self.strength = _tree.setting(strength)
+        require_positive(reference, "reference")
+        self.strength = _tree.settings(strength)
         self.reference = _tree.settings(reference)
 
     def value(self, x: Params) -> Scalar:

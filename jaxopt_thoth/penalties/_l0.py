@@ -9,8 +9,8 @@ class L0(AbstractFolded):
     """Number of nonzero entries times the strength, on any pytree.
 
     Not convex: the prox is hard thresholding at `sqrt(2 * strength * step)`. Its derivative in the strength is zero: a
-    small change moves no kept entry. `strength` is a scalar or an array that broadcasts to the shape of each leaf.
-    Raises `ValueError` for a known negative strength.
+    small change moves no kept entry. `strength` is a setting as in `AbstractPenalty`. Raises `ValueError` for a known
+    negative strength.
 
     Blumensath and Davies, "Iterative thresholding for sparse approximations", 2008.
 

@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -7,15 +5,14 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree
 from .._types import BoolScalar, Params, Scalar
 from .._validate import require_nonnegative
-from ._base import AbstractPenalty
+from ._entrywise import AbstractEntrywise
 from ._parts import every, indicator, largest, shrink_ratio, soft_threshold, total
 
 
-class L1(AbstractPenalty):
+class L1(AbstractEntrywise):
     """Sum of absolute values times the strength, `strength * |x|_1`, on any pytree.
 
-    `strength` is a scalar or an array that broadcasts to the shape of each leaf (one strength an entry). Raises
-    `ValueError` for a known negative strength.
+    `strength` is a setting as in `AbstractPenalty`. Raises `ValueError` for a known negative strength.
 
     The prox is soft thresholding: Daubechies, Defrise and De Mol, "An iterative thresholding algorithm for linear
     inverse problems with a sparsity constraint", 2004.
@@ -27,13 +24,11 @@ class L1(AbstractPenalty):
         [-2.0, 0.0]
     """
 
-    strength: Float[Array, "..."]
+    strength: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, strength: ArrayLike):
+    def __init__(self, strength: ArrayLike | Params):
         require_nonnegative(strength, "strength")
-        self.strength = _tree.setting(strength)
+        self.strength = _tree.settings(strength)
 
     def value(self, x: Params) -> Scalar:
         return total(lambda a: _tree.match(self.strength, a) * jnp.abs(a), x)

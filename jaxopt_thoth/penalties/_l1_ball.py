@@ -8,6 +8,7 @@ from .. import _tree
 from .._types import BoolScalar, Scalar
 from .._validate import require_nonnegative
 from ..projections import l1_ball
+from . import _oracles
 from ._base import AbstractPenalty
 from ._parts import indicator, normal_shift, rows_of, slack, soft_threshold, unrows
 
@@ -17,6 +18,9 @@ class L1Ball(AbstractPenalty):
 
     `axis=None` takes the array as one vector; an integer gives every slice along that axis a ball of its own, and
     `radius` may then broadcast against the other axes. Raises `ValueError` for a known negative radius.
+
+    Duchi, Shalev-Shwartz, Singer and Chandra, "Efficient projections onto the l1-ball for learning in high dimensions",
+    2008.
 
     Example:
         >>> import jax.numpy as jnp
@@ -52,6 +56,9 @@ class L1Ball(AbstractPenalty):
     def conjugate(self, dual: Float[Array, "..."]) -> Scalar:
         peaks = jnp.max(jnp.abs(rows_of(dual, self.axis)), -1)
         return jnp.sum(_tree.match(self.radius, peaks) * peaks)
+
+    def linear_minimizer(self, gradient: Float[Array, "..."]) -> Float[Array, "..."]:
+        return _oracles.l1_ball(gradient, self.radius, self.axis)
 
     def minimal_subgradient(self, x: Float[Array, "..."], gradient: Float[Array, "..."]) -> Float[Array, "..."]:
         def row(a: Array, g: Array, room: Array) -> Array:

@@ -8,6 +8,7 @@ from .. import _tree
 from .._types import BoolScalar, Params, Scalar
 from .._validate import require_nonnegative
 from ..projections import l2_ball
+from . import _oracles
 from ._base import AbstractPenalty
 from ._parts import at_most, indicator, times
 
@@ -16,6 +17,8 @@ class L2Ball(AbstractPenalty):
     """Indicator of the Euclidean ball `{|x|_2 <= radius}`, all entries of the array or pytree as one vector.
 
     Raises `ValueError` for a known negative radius.
+
+    Parikh and Boyd, "Proximal algorithms", 2014, section 6.5.1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -41,6 +44,9 @@ class L2Ball(AbstractPenalty):
     def conjugate(self, dual: Params) -> Scalar:
         norm = _tree.stable_norm(dual)
         return _tree.match(self.radius, norm) * norm
+
+    def linear_minimizer(self, gradient: Params) -> Params:
+        return _oracles.l2_ball(gradient, self.radius)
 
     def minimal_subgradient(self, x: Params, gradient: Params) -> Params:
         norm = _tree.stable_norm(x)

@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -7,15 +5,16 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_nonnegative
-from ._base import AbstractPenalty
+from ._entrywise import AbstractEntrywise
 from ._parts import every, total
 
 
-class L2Squared(AbstractPenalty):
+class L2Squared(AbstractEntrywise):
     """Half the sum of squares times the strength (ridge, weight decay), `strength/2 |x|^2`, on any pytree.
 
-    `strength` is a scalar or an array that broadcasts to the shape of each leaf. Raises `ValueError` for a known
-    negative strength.
+    `strength` is a setting as in `AbstractPenalty`. Raises `ValueError` for a known negative strength.
+
+    Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems", 1970.
 
     Example:
         >>> import jax.numpy as jnp
@@ -24,13 +23,11 @@ class L2Squared(AbstractPenalty):
         [1.5, -0.5]
     """
 
-    strength: Float[Array, "..."]
+    strength: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, strength: ArrayLike):
+    def __init__(self, strength: ArrayLike | Params):
         require_nonnegative(strength, "strength")
-        self.strength = _tree.setting(strength)
+        self.strength = _tree.settings(strength)
 
     def value(self, x: Params) -> Scalar:
         return total(lambda a: 0.5 * _tree.match(self.strength, a) * a**2, x)

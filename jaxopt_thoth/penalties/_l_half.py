@@ -9,7 +9,7 @@ class LHalf(AbstractFolded):
     """Sum of square roots of magnitudes, `strength * sum |x|^(1/2)`, on any pytree.
 
     Not convex: the prox is half thresholding, which jumps from zero at `1.5 (strength * step)^(2/3)`. `strength` is a
-    scalar or an array that broadcasts to the shape of each leaf. Raises `ValueError` for a known negative strength.
+    setting as in `AbstractPenalty`. Raises `ValueError` for a known negative strength.
 
     Xu, Chang, Xu and Zhang, "L1/2 regularization: a thresholding representation theory and a fast solver", 2012.
 

@@ -8,8 +8,8 @@ from ._folded import AbstractFolded
 class LTwoThirds(AbstractFolded):
     """Sum of magnitudes to the power two thirds, `strength * sum |x|^(2/3)`, on any pytree.
 
-    Not convex: the prox jumps from zero at `2 (2/3 strength * step)^(3/4)`. `strength` is a scalar or an array that
-    broadcasts to the shape of each leaf. Raises `ValueError` for a known negative strength.
+    Not convex: the prox jumps from zero at `2 (2/3 strength * step)^(3/4)`. `strength` is a setting as in
+    `AbstractPenalty`. Raises `ValueError` for a known negative strength.
 
     Cao, Sun and Xu, "Fast image deconvolution using closed-form thresholding formulas of Lq (q = 1/2, 2/3)
     regularization", 2013; Newton's method on their quartic cancels less than its closed form.

@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -7,16 +5,16 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_nonnegative
-from ._base import AbstractPenalty
+from ._entrywise import AbstractEntrywise
 from ._parts import fills, positive_root, total
 
 
-class LogBarrier(AbstractPenalty):
+class LogBarrier(AbstractEntrywise):
     """Logarithmic barrier of the positive orthant, `-strength * sum log x`, on any pytree.
 
-    The prox is positive whatever its argument; strength zero leaves the indicator of `x >= 0`. `strength` is a scalar
-    or an array that broadcasts to the shape of each leaf. The conjugate is finite for negative dual variables only,
-    which no scaling reaches: `dual_scale` is 1. Raises `ValueError` for a known negative strength.
+    The prox is positive whatever its argument; strength zero leaves the indicator of `x >= 0`. `strength` is a setting
+    as in `AbstractPenalty`. The conjugate is finite for negative dual variables only, which no scaling reaches:
+    `dual_scale` is 1. Raises `ValueError` for a known negative strength.
 
     Boyd and Vandenberghe, "Convex optimization", 2004, section 11.2.
 
@@ -27,13 +25,11 @@ class LogBarrier(AbstractPenalty):
         [2.0, 1.0]
     """
 
-    strength: Float[Array, "..."]
+    strength: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, strength: ArrayLike):
+    def __init__(self, strength: ArrayLike | Params):
         require_nonnegative(strength, "strength")
-        self.strength = _tree.setting(strength)
+        self.strength = _tree.settings(strength)
 
     def value(self, x: Params) -> Scalar:
         def entry(a: Array) -> Array:

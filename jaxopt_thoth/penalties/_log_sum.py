@@ -3,6 +3,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
+from .._types import Params
 from .._validate import require_positive
 from ._folded import AbstractFolded
 
@@ -11,8 +12,8 @@ class LogSum(AbstractFolded):
     """Sum of logarithms `strength * sum log(1 + |x| / epsilon)`, on any pytree.
 
     Not convex: the prox jumps where `strength * step` exceeds `epsilon^2`, and then takes the better of zero and the
-    outer stationary point. `strength` and `epsilon` are scalars or arrays that broadcast to the shape of each leaf.
-    Raises `ValueError` for a known negative strength, and unless a known `epsilon` is positive.
+    outer stationary point. `strength` and `epsilon` are settings as in `AbstractPenalty`. Raises `ValueError` for a
+    known negative strength, and unless a known `epsilon` is positive.
 
     Candes, Wakin and Boyd, "Enhancing sparsity by reweighted l1 minimization", 2008.
 
@@ -23,12 +24,12 @@ class LogSum(AbstractFolded):
         [0.0, 2.0]
     """
 
-    epsilon: Float[Array, "..."]
+    epsilon: Float[Array, "..."] | Params
 
-    def __init__(self, strength: ArrayLike, epsilon: ArrayLike = 1.0):
+    def __init__(self, strength: ArrayLike | Params, epsilon: ArrayLike | Params = 1.0):
         super().__init__(strength)
         require_positive(epsilon, "epsilon")
-        self.epsilon = _tree.setting(epsilon)
+        self.epsilon = _tree.settings(epsilon)
 
     def _height(self, m: Array) -> Array:
         return _tree.match(self.strength, m) * jnp.log1p(m / _tree.match(self.epsilon, m))

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
+from .._types import Params
 from ._folded import AbstractFolded, require_above
 
 
@@ -11,8 +12,8 @@ class MCP(AbstractFolded):
 
     Of a magnitude m it is `strength m - m^2 / (2 gamma)` up to `gamma * strength` and constant beyond, so that large
     entries are not biased; gamma to infinity gives `L1`. Not convex: the prox is firm thresholding for a step below
-    gamma, hard thresholding at `strength * sqrt(gamma * step)` from there on. `strength` and `gamma` are scalars or
-    arrays that broadcast to the shape of each leaf. Raises `ValueError` for a known negative strength or gamma <= 1.
+    gamma, hard thresholding at `strength * sqrt(gamma * step)` from there on. `strength` and `gamma` are settings as in
+    `AbstractPenalty`. Raises `ValueError` for a known negative strength or gamma <= 1.
 
     Zhang, "Nearly unbiased variable selection under minimax concave penalty", 2010.
 
@@ -23,12 +24,12 @@ class MCP(AbstractFolded):
         [0.0, 1.0, 3.0]
     """
 
-    gamma: Float[Array, "..."]
+    gamma: Float[Array, "..."] | Params
 
-    def __init__(self, strength: ArrayLike, gamma: ArrayLike = 3.0):
+    def __init__(self, strength: ArrayLike | Params, gamma: ArrayLike | Params = 3.0):
         super().__init__(strength)
         require_above(gamma, 1, "gamma")
-        self.gamma = _tree.setting(gamma)
+        self.gamma = _tree.settings(gamma)
 
     def _height(self, m: Array) -> Array:
         strength, gamma = _tree.match(self.strength, m), _tree.match(self.gamma, m)

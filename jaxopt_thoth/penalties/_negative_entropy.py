@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -8,15 +6,15 @@ from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_nonnegative
 from ..losses._domain import negative_entropy
-from ._base import AbstractPenalty
+from ._entrywise import AbstractEntrywise
 from ._parts import entropic_root, fills, total
 
 
-class NegativeEntropy(AbstractPenalty):
+class NegativeEntropy(AbstractEntrywise):
     """Negative entropy of nonnegative entries, `strength * sum x log x` with 0 log 0 = 0, on any pytree.
 
-    `strength` is a scalar or an array that broadcasts to the shape of each leaf. The prox is a Lambert function of the
-    exponential, found in the log domain. Raises `ValueError` for a known negative strength.
+    `strength` is a setting as in `AbstractPenalty`. The prox is a Lambert function of the exponential, found in the log
+    domain. Raises `ValueError` for a known negative strength.
 
     Combettes and Pesquet, "Proximal splitting methods in signal processing", 2011, table 10.2.
 
@@ -27,13 +25,11 @@ class NegativeEntropy(AbstractPenalty):
         [1.0]
     """
 
-    strength: Float[Array, "..."]
+    strength: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, strength: ArrayLike):
+    def __init__(self, strength: ArrayLike | Params):
         require_nonnegative(strength, "strength")
-        self.strength = _tree.setting(strength)
+        self.strength = _tree.settings(strength)
 
     def value(self, x: Params) -> Scalar:
         def entry(a: Array) -> Array:

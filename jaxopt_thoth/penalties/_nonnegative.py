@@ -14,6 +14,8 @@ from ._parts import every, indicator, slack
 class NonNegative(AbstractPenalty):
     """Indicator of the nonnegative orthant `{x >= 0}`, on any pytree.
 
+    Parikh and Boyd, "Proximal algorithms", 2014, section 6.2.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import penalties

@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,17 +5,17 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
 from .._types import Params, Scalar
-from .._validate import concrete, require_nonnegative
-from ._base import AbstractPenalty
+from .._validate import known_leaves, require_nonnegative
+from ._entrywise import AbstractEntrywise
 from ._parts import indicator, largest, shrink_ratio, total
 
 
-class Pinball(AbstractPenalty):
+class Pinball(AbstractEntrywise):
     """Tilted absolute value `strength * sum max(quantile * x, (quantile - 1) * x)`, on any pytree.
 
     On residuals (target - score) it asks for a quantile; at one half it is half the l1 norm. `strength` and `quantile`
-    are scalars or arrays that broadcast to the shape of each leaf. Raises `ValueError` for a known negative strength or
-    a quantile known to be outside [0, 1].
+    are settings as in `AbstractPenalty`. Raises `ValueError` for a known negative strength or a quantile known to be
+    outside [0, 1].
 
     Koenker and Bassett, "Regression quantiles", 1978.
 
@@ -28,18 +26,16 @@ class Pinball(AbstractPenalty):
         [1.25, 0.0, -1.75]
     """
 
-    strength: Float[Array, "..."]
-    quantile: Float[Array, "..."]
+    strength: Float[Array, "..."] | Params
+    quantile: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, strength: ArrayLike, quantile: ArrayLike):
+    def __init__(self, strength: ArrayLike | Params, quantile: ArrayLike | Params):
         require_nonnegative(strength, "strength")
-        known = concrete(quantile)
-        if known is not None and not np.all((known >= 0) & (known <= 1)):
-            raise ValueError(f"quantile must lie in [0, 1], got {known}; pass 0.5 for the median.")
-        self.strength = _tree.setting(strength)
-        self.quantile = _tree.setting(quantile)
+        for known in known_leaves(quantile):
+            if not np.all((known >= 0) & (known <= 1)):
+                raise ValueError(f"quantile must lie in [0, 1], got {known}; pass 0.5 for the median.")
+        self.strength = _tree.settings(strength)
+        self.quantile = _tree.settings(quantile)
 
     def _slopes(self, a: Array) -> tuple[Array, Array]:
         strength, quantile = _tree.match(self.strength, a), _tree.match(self.quantile, a)

@@ -18,6 +18,8 @@ class Regularized(AbstractWrapper):
     `center` is a pytree like `x` or a prefix of it (default: the origin). The conjugate needs a positive strength.
     Raises `ValueError` for a known negative strength.
 
+    Parikh and Boyd, "Proximal algorithms", 2014, chapter 2.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import penalties
@@ -38,11 +40,11 @@ class Regularized(AbstractWrapper):
 
     def _pull(self, x: Params) -> Params:
         """`strength * center`, like `x`."""
-        center = _tree.zeros_like(x) if self.center is None else _tree.expand(self.center, x)
+        center = _tree.zeros_like(x) if self.center is None else _tree.expand(self.center, x, "center")
         return times(center, self.strength)
 
     def value(self, x: Params) -> Scalar:
-        moved = x if self.center is None else _tree.sub(x, _tree.expand(self.center, x))
+        moved = x if self.center is None else _tree.sub(x, _tree.expand(self.center, x, "center"))
         squared = _tree.squared_norm(moved)
         return self.penalty.value(x) + 0.5 * self.strength.astype(squared.dtype) * squared
 

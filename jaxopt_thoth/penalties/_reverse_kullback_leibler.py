@@ -1,5 +1,3 @@
-from typing import ClassVar
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -7,16 +5,16 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_nonnegative
-from ._base import AbstractPenalty
+from ._entrywise import AbstractEntrywise
 from ._parts import positive_root, total
 
 
-class ReverseKullbackLeibler(AbstractPenalty):
+class ReverseKullbackLeibler(AbstractEntrywise):
     """Poisson negative log-likelihood of the intensity x, `strength * sum (x - reference log x)`, on any pytree.
 
     Up to a constant the Kullback-Leibler divergence of the reference (the counts) from x, least at x = reference.
-    `strength` is a scalar or an array that broadcasts to the shape of each leaf; `reference` is a pytree prefix of x
-    and may hold zeros. Raises `ValueError` for a known negative strength or reference.
+    `strength` and `reference` (which may hold zeros) are settings as in `AbstractPenalty`. Raises `ValueError` for a
+    known negative strength or reference.
 
     Combettes and Pesquet, "Proximal splitting methods in signal processing", 2011, table 10.2.
 
@@ -27,15 +25,13 @@ class ReverseKullbackLeibler(AbstractPenalty):
         [2.0, 1.0]
     """
 
-    strength: Float[Array, "..."]
-    reference: Params
+    strength: Float[Array, "..."] | Params
+    reference: Float[Array, "..."] | Params
 
-    is_separable: ClassVar[bool] = True
-
-    def __init__(self, strength: ArrayLike, reference: Params):
+    def __init__(self, strength: ArrayLike | Params, reference: ArrayLike | Params):
         require_nonnegative(strength, "strength")
-        jax.tree.map(lambda r: require_nonnegative(r, "reference"), reference)
-        self.strength = _tree.setting(strength)
+        require_nonnegative(reference, "reference")
+        self.strength = _tree.settings(strength)
         self.reference = _tree.settings(reference)
 
     def value(self, x: Params) -> Scalar:

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
+from .._types import Params
 from ._folded import AbstractFolded, require_above
 
 
@@ -11,8 +12,8 @@ class SCAD(AbstractFolded):
 
     The slope is `strength` up to a magnitude of `strength`, and falls to 0 at `gamma * strength`, so that large entries
     are not biased. Not convex: for a step of `gamma - 1` or more the prox is the better of soft thresholding and of no
-    shrinkage. `strength` and `gamma` are scalars or arrays that broadcast to the shape of each leaf.
-    Raises `ValueError` for a known negative strength or gamma <= 2.
+    shrinkage. `strength` and `gamma` are settings as in `AbstractPenalty`. Raises `ValueError` for a known negative
+    strength or gamma <= 2.
 
     Fan and Li, "Variable selection via nonconcave penalized likelihood and its oracle properties", 2001.
 
@@ -23,12 +24,12 @@ class SCAD(AbstractFolded):
         [0.0, 0.5, 2.0, 4.0]
     """
 
-    gamma: Float[Array, "..."]
+    gamma: Float[Array, "..."] | Params
 
-    def __init__(self, strength: ArrayLike, gamma: ArrayLike = 3.7):
+    def __init__(self, strength: ArrayLike | Params, gamma: ArrayLike | Params = 3.7):
         super().__init__(strength)
         require_above(gamma, 2, "gamma")
-        self.gamma = _tree.setting(gamma)
+        self.gamma = _tree.settings(gamma)
 
     def _height(self, m: Array) -> Array:
         strength, gamma = _tree.match(self.strength, m), _tree.match(self.gamma, m)

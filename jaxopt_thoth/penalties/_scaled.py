@@ -15,6 +15,8 @@ class Scaled(AbstractWrapper):
 
     The indicator of a set stays what it is, whatever the factor. Raises `ValueError` for a known negative factor.
 
+    Parikh and Boyd, "Proximal algorithms", 2014, chapter 2.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import penalties
@@ -53,6 +55,9 @@ class Scaled(AbstractWrapper):
         factor, inverse = self._factor(dual)
         at_zero = jnp.where(every(lambda u: u == 0, dual), 1, 0).astype(factor.dtype)
         return jnp.where(factor > 0, self.penalty.dual_scale(times(dual, inverse)), at_zero)
+
+    def linear_minimizer(self, gradient: Params) -> Params:
+        return self.penalty.linear_minimizer(gradient) if self.is_indicator else super().linear_minimizer(gradient)
 
     def minimal_subgradient(self, x: Params, gradient: Params) -> Params:
         if self.is_indicator:

@@ -15,6 +15,8 @@ class SeparableSum(AbstractPenalty):
     `penalties` is a pytree of penalties with the top-level structure of `x` (a dictionary, tuple, Module...); what lies
     below a penalty is its block. Raises `ValueError` where the structures differ or a leaf is no penalty.
 
+    Parikh and Boyd, "Proximal algorithms", 2014, chapter 2.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import penalties
@@ -72,6 +74,13 @@ class SeparableSum(AbstractPenalty):
 
     def support(self, x: Params) -> Params:
         return self._tree(lambda g, a: g.support(a), x)
+
+    def critical_strength(self, gradient_at_zero: Params) -> Scalar:
+        """Smallest strength, shared by all blocks, for which zero solves `f + g`."""
+        return jnp.stack(self._map(lambda g, d: g.critical_strength(d), gradient_at_zero)[0]).max()
+
+    def linear_minimizer(self, gradient: Params) -> Params:
+        return self._tree(lambda g, d: g.linear_minimizer(d), gradient)
 
     def is_feasible(self) -> BoolScalar:
         return jnp.stack(self._map(lambda g: g.is_feasible())[0]).all()

@@ -8,6 +8,7 @@ from .. import _tree
 from .._types import BoolScalar, Scalar
 from .._validate import require_nonnegative
 from ..projections import simplex
+from . import _oracles
 from ._base import AbstractPenalty
 from ._parts import indicator, normal_shift, rows_of, slack, unrows
 
@@ -18,6 +19,8 @@ class Simplex(AbstractPenalty):
     `axis=None` takes the array as one vector; an integer asks every slice along that axis to be in a simplex of its
     own (`axis=0`: columns of abundances), and `radius` may then broadcast against the other axes. Raises `ValueError`
     for a known negative radius.
+
+    Condat, "Fast projection onto the simplex and the l1 ball", 2016.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,6 +53,9 @@ class Simplex(AbstractPenalty):
     def conjugate(self, dual: Float[Array, "..."]) -> Scalar:
         peaks = jnp.max(rows_of(dual, self.axis), -1)
         return jnp.sum(_tree.match(self.radius, peaks) * peaks)
+
+    def linear_minimizer(self, gradient: Float[Array, "..."]) -> Float[Array, "..."]:
+        return _oracles.simplex(gradient, self.radius, self.axis)
 
     def minimal_subgradient(self, x: Float[Array, "..."], gradient: Float[Array, "..."]) -> Float[Array, "..."]:
         def row(a: Array, g: Array) -> Array:

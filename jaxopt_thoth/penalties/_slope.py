@@ -1,12 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
-from .._loop import while_loop
 from .._types import Scalar
 from .._validate import concrete, require_nonnegative
+from ..projections import isotonic
 from ._base import AbstractPenalty
 from ._parts import indicator, shrink_ratio
 
@@ -52,10 +52,7 @@ class Slope(AbstractPenalty):
     def prox(self, x: Float[Array, " p"], step: ArrayLike) -> Float[Array, " p"]:
         ranked, strengths, order = self._ranks(x)
         lowered = ranked - _tree.match(step, x) * strengths
-        pools = _pools(jax.lax.stop_gradient(lowered))
-        sums = jax.ops.segment_sum(lowered, pools, x.size)
-        counts = jax.ops.segment_sum(jnp.ones_like(lowered), pools, x.size)
-        means = jax.nn.relu(sums / jnp.maximum(counts, 1))[pools]
+        means = jax.nn.relu(isotonic(lowered, increasing=False))
         return jnp.sign(x) * jnp.zeros_like(x).at[order].set(means)
 
     def conjugate(self, dual: Float[Array, " p"]) -> Scalar:
@@ -65,38 +62,41 @@ class Slope(AbstractPenalty):
         ranked, strengths, _ = self._ranks(dual)
         return jnp.min(shrink_ratio(jnp.cumsum(strengths), jnp.cumsum(ranked)), initial=1)
 
+    def minimal_subgradient(self, x: Float[Array, " p"], gradient: Float[Array, " p"]) -> Float[Array, " p"]:
+        ranked, strengths, _ = self._ranks(x)
+        zero = x == 0
+        outward = jnp.where(zero, jnp.abs(gradient), -jnp.sign(x) * gradient)
+        # Entries that tie share their strengths: what the projection onto the permutations of these leaves over is an
+        # isotonic regression, and of the entries at zero its positive part.
+        order = jnp.lexsort((-outward, -jnp.abs(x)))
+        lowered = outward[order] - strengths
+        left = jnp.zeros_like(x).at[order].set(_pool_ties(ranked, lowered))
+        return jnp.where(zero, jnp.sign(gradient) * jax.nn.relu(left), -jnp.sign(x) * left)
+
     def support(self, x: Float[Array, " p"]) -> Array:
         return x != 0
 
+    def critical_strength(self, gradient_at_zero: Float[Array, " p"]) -> Scalar:
+        """Smallest factor for which zero solves `f + factor * g`: a solution is zero with `factor * strengths`."""
+        ranked, strengths, _ = self._ranks(gradient_at_zero)
+        pulls, bounds = jnp.cumsum(ranked), jnp.cumsum(strengths)
+        held = bounds > 0
+        return jnp.max(jnp.where(held, pulls / jnp.where(held, bounds, 1), jnp.where(pulls > 0, jnp.inf, 0)), initial=0)
 
-# Compiled on its own, or each call outside `jit` would compile the loop anew.
-@jax.jit
-def _pools(v: Float[Array, " p"]) -> Int[Array, " p"]:
-    """Pools of the nonincreasing regression of v, numbered along it: adjacent violators are merged, with a stack."""
 
-    def unfinished(carry: tuple[Array, ...]) -> Array:
-        return (carry[-1] < v.size) | violated(carry)
-
-    def violated(carry: tuple[Array, ...]) -> Array:
-        means, _, _, top, _ = carry
-        return (top > 0) & (means[top] > means[jnp.maximum(top - 1, 0)])
-
-    def advance(carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        means, counts, starts, top, taken = carry
-        merge = violated(carry)
-        under = jnp.maximum(top - 1, 0)
-        count = counts[top] + counts[under]
-        mean = means[under] + (means[top] - means[under]) * (counts[top] / jnp.maximum(count, 1))
-        top = jnp.where(merge, under, top + 1)
-        fresh = jnp.minimum(taken, v.size - 1)
-        means = means.at[top].set(jnp.where(merge, mean, v[fresh]))
-        counts = counts.at[top].set(jnp.where(merge, count, 1))
-        starts = starts.at[top].set(jnp.where(merge, starts[top], taken))
-        return means, counts, starts, top, jnp.where(merge, taken, taken + 1)
-
-    index = jnp.arange(v.size)
-    empty = (jnp.zeros_like(v), jnp.zeros_like(v), jnp.zeros_like(index), jnp.asarray(-1), jnp.asarray(0))
-    _, _, starts, top, _ = while_loop(unfinished, advance, empty)
-    # An entry belongs to the last pool that starts at or before it.
-    marks = jnp.zeros_like(index).at[starts].add(jnp.where((index > 0) & (index <= top), 1, 0))
-    return jnp.cumsum(marks)
+def _pool_ties(ranked: Float[Array, " p"], v: Float[Array, " p"]) -> Float[Array, " p"]:
+    """Nonincreasing regression of v inside each run of equal values of `ranked`."""
+    if v.size == 0:
+        return v
+    first = jnp.ones(1, bool)
+    starts = jnp.concatenate([first, ranked[1:] != ranked[:-1]])
+    ties = jnp.cumsum(starts) - 1
+    held = jax.lax.stop_gradient(v)
+    least, most = (reduce(held, ties, v.size) for reduce in (jax.ops.segment_min, jax.ops.segment_max))
+    # Runs are moved apart, so that one regression pools inside each of them; the means are those of what was not moved.
+    drops = jnp.where(jnp.isfinite(most[1:]), jnp.minimum(least[:-1] - most[1:], 0), 0)
+    offsets = jnp.concatenate([jnp.zeros(1, v.dtype), jnp.cumsum(drops)])
+    fit = isotonic(held + offsets[ties], increasing=False)
+    pools = jnp.cumsum(starts | jnp.concatenate([first, fit[1:] != fit[:-1]])) - 1
+    sums = jax.ops.segment_sum(v, pools, v.size)
+    return (sums / jnp.maximum(jax.ops.segment_sum(jnp.ones_like(v), pools, v.size), 1))[pools]

@@ -91,10 +91,10 @@ def _largest_factor(blocks: GroupLasso, dual: Array, l1: Array, bounds: Array) -
     """
 
     def newton(factor: Array) -> Array:
-        excess = soft_threshold(factor[blocks.groups] * dual, l1)
+        excess = soft_threshold(factor[blocks._ids(dual)] * dual, l1)
         norms = blocks._norms(excess)
         alive = norms > 0
-        slopes = blocks._sums(excess / jnp.where(alive, norms, 1)[blocks.groups] * dual)
+        slopes = blocks._sums(excess / jnp.where(alive, norms, 1)[blocks._ids(dual)] * dual)
         over = norms - bounds
         fall = (over > 0) & (slopes > 0)
         return jnp.where(fall, jnp.maximum(factor - over / jnp.where(fall, slopes, 1), 0), factor)

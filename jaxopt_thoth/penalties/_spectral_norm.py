@@ -4,10 +4,10 @@ from jaxtyping import Array, ArrayLike, Float
 from .. import _tree
 from .._types import Scalar
 from .._validate import require_nonnegative
-from ..projections import l1_ball
+from ..projections import l1_ball, simplex
 from ._base import AbstractPenalty
 from ._parts import at_most, indicator, shrink_ratio
-from ._spectral import shrink_singular_values, thin_svd
+from ._spectral import eigen, product, shrink_singular_values, thin_svd
 
 
 class SpectralNorm(AbstractPenalty):
@@ -47,6 +47,21 @@ class SpectralNorm(AbstractPenalty):
 
     def dual_scale(self, dual: Float[Array, "m n"]) -> Scalar:
         return shrink_ratio(self.strength, jnp.sum(thin_svd(dual)[1]))
+
+    def minimal_subgradient(self, x: Float[Array, "m n"], gradient: Float[Array, "m n"]) -> Float[Array, "m n"]:
+        u, s, v = thin_svd(x)
+        strength = _tree.match(self.strength, s)
+        peak = jnp.max(s, initial=0)
+        # The largest singular values tie up to rounding only.
+        top = s >= peak * (1 - 16 * float(jnp.finfo(s.dtype).eps) * max(x.shape))
+        both = top[:, None] & top[None, :]
+        pull = -product(u.T, gradient, v)
+        # Eigenvalues that stand for the other singular values are too low to take part.
+        low = -2 * (_tree.norm(pull) + strength)
+        values, vectors = eigen(jnp.where(both, (pull + pull.T) / 2, 0) + jnp.diag(jnp.where(top, 0, low)))
+        shares = product(vectors * simplex(values, strength)[None, :], vectors.T)
+        on_face = gradient + product(u, jnp.where(both, shares, 0), v.T)
+        return jnp.where(peak > 0, on_face, self.prox(gradient, 1.0))
 
     def support(self, x: Float[Array, "m n"]) -> Array:
         return jnp.broadcast_to(jnp.any(x != 0), x.shape)

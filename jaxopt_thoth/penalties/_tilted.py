@@ -15,6 +15,8 @@ class Tilted(AbstractWrapper):
     `direction` is a pytree like `x` or a prefix of it; its leaves broadcast to those of `x`. The set of feasible dual
     variables is moved by it, so that no scaling need reach it: `dual_scale` is 1 and `conjugate` may be infinite.
 
+    Parikh and Boyd, "Proximal algorithms", 2014, chapter 2.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import penalties
@@ -31,22 +33,22 @@ class Tilted(AbstractWrapper):
         self.direction = _tree.settings(direction)
 
     def value(self, x: Params) -> Scalar:
-        return self.penalty.value(x) + _tree.vdot(_tree.expand(self.direction, x), x)
+        return self.penalty.value(x) + _tree.vdot(_tree.expand(self.direction, x, "direction"), x)
 
     def prox(self, x: Params, step: ArrayLike) -> Params:
-        moved = _tree.add_scaled(x, -jnp.asarray(step), _tree.expand(self.direction, x))
+        moved = _tree.add_scaled(x, -jnp.asarray(step), _tree.expand(self.direction, x, "direction"))
         return self.penalty.prox(moved, step)
 
     def conjugate(self, dual: Params) -> Scalar:
-        return self.penalty.conjugate(_tree.sub(dual, _tree.expand(self.direction, dual)))
+        return self.penalty.conjugate(_tree.sub(dual, _tree.expand(self.direction, dual, "direction")))
 
     def minimal_subgradient(self, x: Params, gradient: Params) -> Params:
-        return self.penalty.minimal_subgradient(x, _tree.add(gradient, _tree.expand(self.direction, x)))
+        return self.penalty.minimal_subgradient(x, _tree.add(gradient, _tree.expand(self.direction, x, "direction")))
 
     def support(self, x: Params) -> Params:
         return self.penalty.support(x)
 
     def critical_strength(self, gradient_at_zero: Params) -> Scalar:
         """Smallest strength of the inner penalty for which zero solves `f + g`."""
-        direction = _tree.expand(self.direction, gradient_at_zero)
+        direction = _tree.expand(self.direction, gradient_at_zero, "direction")
         return self.penalty.critical_strength(_tree.add(gradient_at_zero, direction))

@@ -1,18 +1,27 @@
 """Euclidean projections onto sets: pure functions, differentiable in the point and in the set."""
 
 from ._affine import affine as affine
+from ._affine_factor import affine_factor as affine_factor
 from ._birkhoff import birkhoff as birkhoff
+from ._birkhoff_kl import birkhoff_kl as birkhoff_kl
 from ._box import box as box
 from ._box_hyperplane import box_hyperplane as box_hyperplane
 from ._capped_simplex import capped_simplex as capped_simplex
+from ._epigraph_l1 import epigraph_l1 as epigraph_l1
+from ._epigraph_l2 import epigraph_l2 as epigraph_l2
+from ._epigraph_linf import epigraph_linf as epigraph_linf
+from ._exponential_cone import exponential_cone as exponential_cone
 from ._halfspace import halfspace as halfspace
 from ._hyperplane import hyperplane as hyperplane
 from ._isotonic import isotonic as isotonic
 from ._l1_ball import l1_ball as l1_ball
+from ._l1_inf_ball import l1_inf_ball as l1_inf_ball
 from ._l2_ball import l2_ball as l2_ball
 from ._linf_ball import linf_ball as linf_ball
+from ._low_rank import low_rank as low_rank
 from ._monotone_nonnegative import monotone_nonnegative as monotone_nonnegative
 from ._nonnegative import nonnegative as nonnegative
+from ._polyhedron import polyhedron as polyhedron
 from ._psd import psd as psd
 from ._second_order_cone import second_order_cone as second_order_cone
 from ._simplex import simplex as simplex
@@ -21,3 +30,5 @@ from ._sphere import sphere as sphere
 from ._stiefel import stiefel as stiefel
 from ._top_k import top_k as top_k
 from ._transport import transport as transport
+from ._transport_kl import transport_kl as transport_kl
+from ._transport_residual import transport_residual as transport_residual

@@ -4,8 +4,13 @@ from .. import _tree
 from ._transport import transport
 
 
-def birkhoff(x: Float[ArrayLike, "n n"]) -> Float[Array, "n n"]:
+def birkhoff(x: Float[ArrayLike, "n n"], max_steps: int = 500) -> Float[Array, "n n"]:
     """Euclidean projection onto the Birkhoff polytope, the doubly stochastic matrices: `transport` with unit sums.
+
+    Raises `ValueError` where `x` is not square.
+
+    Li, Sun and Toh, "On the efficient computation of a generalized Jacobian of the projector over the Birkhoff
+    polytope", 2020.
 
     Example:
         >>> import jax.numpy as jnp
@@ -16,4 +21,4 @@ def birkhoff(x: Float[ArrayLike, "n n"]) -> Float[Array, "n n"]:
     array = _tree.as_inexact(x)
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(f"x must be a square matrix, got shape {array.shape}; use transport for other shapes.")
-    return transport(array, (1.0, 1.0))
+    return transport(array, (1.0, 1.0), max_steps)

@@ -8,8 +8,10 @@ from .._validate import require_ordered
 def box(x: Float[ArrayLike, "..."], lower: ArrayLike, upper: ArrayLike) -> Float[Array, "..."]:
     """Euclidean projection onto the box `{lower <= z <= upper}`.
 
-    Bounds are scalars or broadcast to the shape of `x`, and may be infinite. Raises `ValueError` where known bounds
-    cross.
+    Bounds are scalars or broadcast to the shape of `x`, and may be infinite. At a bound the derivative is that of the
+    inside (one in `x`, zero in the bound), unless both bounds meet. Raises `ValueError` where known bounds cross.
+
+    Parikh and Boyd, "Proximal algorithms", 2014, section 6.2.
 
     Example:
         >>> import jax.numpy as jnp
@@ -19,4 +21,6 @@ def box(x: Float[ArrayLike, "..."], lower: ArrayLike, upper: ArrayLike) -> Float
     """
     require_ordered(lower, upper)
     array = _tree.as_inexact(x)
-    return jnp.clip(array, _tree.match(lower, array), _tree.match(upper, array))
+    low, high = _tree.match(lower, array), _tree.match(upper, array)
+    # `jnp.clip` would split the derivative at ties.
+    return jnp.where(array > high, high, jnp.where((array < low) | (low == high), low, array))

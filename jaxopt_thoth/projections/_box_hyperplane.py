@@ -56,14 +56,22 @@ def require_crossing(
         raise ValueError(f"offset must lie in [{least}, {most}], the values of <normal, z> on the box, got {level}.")
 
 
+def together(*terms: Array) -> list[Array]:
+    """Sums over the last axis in one pass over memory, which XLA on the CPU does not make of several sums."""
+    shape = np.broadcast_shapes(*(term.shape for term in terms))
+    spread = [jnp.broadcast_to(term, shape) for term in terms]
+    zeros = [jnp.zeros((), term.dtype) for term in terms]
+    return jax.lax.reduce(spread, zeros, lambda left, right: [a + b for a, b in zip(left, right)], (len(shape) - 1,))
+
+
 # Compiled on its own, or each call outside `jit` would compile the loop anew.
 @jax.custom_jvp
 @jax.jit
 def box_hyperplane_rows(
     v: Float[Array, "... n"],
-    lower: Float[Array, "... n"],
-    upper: Float[Array, "... n"],
-    normal: Float[Array, "... n"],
+    lower: Float[Array, "... #n"],
+    upper: Float[Array, "... #n"],
+    normal: Float[Array, "... #n"],
     offset: Float[Array, "..."],
 ) -> tuple[Float[Array, "... n"], Float[Array, "... 1"]]:
     """The projection of every row, and the multiplier `t` of `clip(v - t normal, lower, upper)`."""
@@ -75,28 +83,32 @@ def box_hyperplane_rows(
     total = lambda terms: jnp.sum(terms, -1, keepdims=True)
 
     def look(t: Array) -> tuple[Array, Array, Array, Array]:
-        """Side of each entry (-1 at the lower bound, 0 free, 1 at the upper), excess, its size, slope."""
+        """Balance of the entries at their bounds, excess, its size, slope."""
         free = v - t * a
-        side = (free >= upper).astype(jnp.int8) - (free <= lower).astype(jnp.int8)
+        side = (free >= upper).astype(jnp.int32) - (free <= lower).astype(jnp.int32)
         # A coordinate that does not move may be infinite.
         terms = jnp.where(moves, a * jnp.clip(free, lower, upper), 0)
-        slope = total(jnp.where((side == 0) & moves, a * a, 0))
-        return side, total(terms) - b, total(jnp.abs(terms)) + jnp.abs(b), slope
+        squares = jnp.where((side == 0) & moves, a * a, 0)
+        # Falls whenever an entry changes side, so that equal balances mean equal sides.
+        balance = jnp.sign(a).astype(jnp.int32) * side
+        found = together(balance, terms, jnp.abs(terms), squares)
+        balance, excess, size, slope = (part[..., None] for part in found)
+        return balance, excess - b, size + jnp.abs(b), slope
 
     def newton(t: Array, excess: Array, slope: Array) -> Array:
         return t + jnp.where(slope > 0, excess / jnp.where(slope > 0, slope, 1), 0)
 
     # The function bends between the first and the last breakpoint, and is linear outside.
     divisor = jnp.where(moves, a, 1)
-    bends = jnp.stack([(v - lower) / divisor, (v - upper) / divisor])
-    known = jnp.isfinite(bends) & moves[None]
-    first = jnp.min(jnp.where(known, bends, jnp.inf), (0, -1))[..., None]
-    last = jnp.max(jnp.where(known, bends, -jnp.inf), (0, -1))[..., None]
+    bends = [(v - end) / divisor for end in (lower, upper)]
+    sift = lambda missing: [jnp.where(jnp.isfinite(bend) & moves, bend, missing) for bend in bends]
+    first = jnp.min(jnp.minimum(*sift(jnp.inf)), -1, keepdims=True)
+    last = jnp.max(jnp.maximum(*sift(-jnp.inf)), -1, keepdims=True)
     bent = first <= last
     first, last = jnp.where(bent, first, 0), jnp.where(bent, last, 0)
     rises = jnp.where(a > 0, upper, lower)
     falls = jnp.where(a > 0, lower, upper)
-    tail = lambda ends: total(jnp.where(jnp.isinf(ends) & moves, a * a, 0))
+    tail = lambda ends: total(jnp.broadcast_to(jnp.where(jnp.isinf(ends) & moves, a * a, 0), v.shape))
     _, at_first, _, _ = look(first)
     _, at_last, _, _ = look(last)
     before, after = at_first < 0, at_last > 0
@@ -109,31 +121,34 @@ def box_hyperplane_rows(
 
     def unfinished(carry: tuple[Array, ...]) -> Array:
         *_, done, step = carry
-        # Every third step halves the bracket: this many reach the spacing of floats.
-        return jnp.any(~done) & (step < 200)
+        # The bracket or the step halves each time: this many reach the spacing of floats.
+        return jnp.any(~done) & (step < 400)
 
     def narrow(carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        t, low, high, done, step = carry
-        side, excess, size, slope = look(t)
-        new_low, new_high = jnp.where(excess > 0, t, low), jnp.where(excess < 0, t, high)
+        t, low, high, balance, excess, size, slope, last, done, step = carry
+        low, high = jnp.where(excess > 0, t, low), jnp.where(excess < 0, t, high)
         new = newton(t, excess, slope)
-        inside = (new > new_low) & (new < new_high)
-        middle = new_low + (new_high - new_low) / 2
-        halve = (~inside | (step % 3 == 2)) & jnp.isfinite(middle)
+        inside = (new > low) & (new < high)
+        middle = low + (high - low) / 2
+        # Newton's steps have to shrink, else half of the bracket is taken.
+        trusted = inside & ((jnp.abs(new - t) <= last / 2) | ~jnp.isfinite(middle))
+        target = jnp.where(trusted | ~jnp.isfinite(middle), new, middle)
+        stuck = (jnp.abs(excess) <= 4 * eps * size) | (~trusted & ((middle <= low) | (middle >= high)))
+        keep = done | stuck | (target == t)
+        target = jnp.where(keep, t, target)
+        new_balance, *rest = look(target)
         # Newton's step is exact where no entry changes side.
-        exact = inside & jnp.all(look(new)[0] == side, -1, keepdims=True)
-        stuck = (jnp.abs(excess) <= eps * size) | (halve & ~exact & ((middle <= new_low) | (middle >= new_high)))
-        target = jnp.where(exact, new, jnp.where(halve, middle, new))
-        keep = done | stuck
-        t = jnp.where(keep, t, target)
-        return t, new_low, new_high, keep | exact, step + 1
+        exact = trusted & (new_balance == balance)
+        return target, low, high, new_balance, *rest, jnp.abs(target - t), keep | exact, step + 1
 
     hopeless = jnp.isnan(start) | (peak == 0)
-    carry = (start, low, high, hopeless, jnp.asarray(0))
+    carry = (start, low, high, *look(start), high - low, hopeless, jnp.asarray(0))
     t, *_ = while_loop(unfinished, narrow, carry)
-    # One more step takes off what rounding left, on the set that was found.
-    _, excess, _, slope = look(t)
-    t = newton(t, excess, slope)
+    # One more step takes off what rounding left, with sums that round less than those of one pass.
+    free = v - t * a
+    inner = (free > lower) & (free < upper) & moves
+    excess = total(jnp.where(moves, a * jnp.clip(free, lower, upper), 0)) - b
+    t = newton(t, excess, total(jnp.where(inner, a * a, 0)))
     return jnp.clip(v - t * a, lower, upper), t / unit
 
 

@@ -14,8 +14,9 @@ def capped_simplex(
 
     `axis=None` takes all entries of `x` as one vector; an integer projects every slice along that axis, and `total` may
     then broadcast against the other axes. `upper` is a scalar or broadcasts to the shape of `x`, and may be infinite.
-    Entries of minus infinity are masked out. Differentiable in `x`, `total` and `upper`, forward and reverse. Raises
-    `ValueError` for a known total that the caps cannot reach.
+    Entries of minus infinity are masked out. Differentiable in `x`, `total` and `upper`, forward and reverse; at a
+    vertex, where every entry is zero or at its cap, the derivatives in `x` and `total` are zero, though the entries
+    cannot but move with the total. Raises `ValueError` for a known total that the caps cannot reach.
 
     Wang and Lu, "Projection onto the capped simplex", 2015; here by Newton's method on the threshold inside a bracket,
     which costs no sort.
@@ -37,10 +38,16 @@ def capped_simplex(
             raise ValueError(f"total must not exceed the sum of upper, got {known_total} > {most}; raise upper.")
     if array.size == 0:
         return array
-    caps = jnp.broadcast_to(_tree.match(upper, array), array.shape)
-    rows, caps = ((a.reshape(-1) if axis is None else jnp.moveaxis(a, axis, -1)) for a in (array, caps))
+    caps = _tree.match(upper, array)
+    rows = array.reshape(-1) if axis is None else jnp.moveaxis(array, axis, -1)
+    if caps.ndim:
+        caps = caps.reshape(-1) if axis is None else jnp.moveaxis(caps, axis, -1)
+    else:
+        caps = caps.reshape((1,) * rows.ndim)
     # Relative to the largest entry: in float32 the sums would otherwise lose what exceeds the total.
     rows = rows - jnp.max(rows, -1, keepdims=True)
     totals = jnp.broadcast_to(jnp.asarray(total).astype(array.dtype), rows.shape[:-1])
-    projected, _ = box_hyperplane_rows(rows, jnp.zeros_like(rows), caps, jnp.ones_like(rows), totals)
+    # Of size one along the entries: whole arrays of constants would be read at every step.
+    zero, one = (jnp.full((1,) * rows.ndim, value, rows.dtype) for value in (0, 1))
+    projected, _ = box_hyperplane_rows(rows, zero, caps, one, totals)
     return projected.reshape(array.shape) if axis is None else jnp.moveaxis(projected, -1, axis)

@@ -10,6 +10,8 @@ def hyperplane(x: Float[ArrayLike, "..."], normal: Float[ArrayLike, "..."], offs
 
     `normal` broadcasts to the shape of `x`; `offset` is a scalar. A zero normal leaves `x` as it is.
 
+    Parikh and Boyd, "Proximal algorithms", 2014, section 6.2.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import projections

@@ -4,6 +4,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .. import _tree
 from .._loop import while_loop
+from .._sequential import read, sequential, write
 from .._validate import require_positive
 
 
@@ -12,11 +13,11 @@ def isotonic(
 ) -> Float[Array, " n"]:
     """Isotonic regression: the projection onto `{z_1 <= ... <= z_n}` (or `>=`), in the norm `sum weights (z - x)^2`.
 
-    Differentiable in `x` and `weights`, forward and reverse: the derivative averages over the constant blocks. Raises
-    `ValueError` for known weights that are not positive.
+    Differentiable in `x` and `weights`, forward and reverse: the derivative averages over the constant blocks, whose
+    entries are equal to the last bit. Raises `ValueError` for known weights that are not positive.
 
     Pool adjacent violators (Best and Chakravarti, "Active set algorithms for isotonic regression; a unifying
-    framework", 1990) as a state machine of `2n - 1` steps, of which a batch under `vmap` takes no more.
+    framework", 1990) as a state machine of at most `2n - 1` steps.
 
     Example:
         >>> import jax.numpy as jnp
@@ -35,39 +36,9 @@ def isotonic(
     return _pool(array, w) if increasing else -_pool(-array, w)
 
 
-# Compiled on its own, or each call outside `jit` would compile the loop anew.
 @jax.custom_jvp
-@jax.jit
 def _pool(x: Float[Array, " n"], w: Float[Array, " n"]) -> Float[Array, " n"]:
-    n = x.shape[0]
-
-    # A stack of blocks (mean, weight, first entry); each step merges the two on top, or pushes the next entry. The
-    # number of steps is fixed, so that under vmap the predicate is not batched and the stacks are not selected.
-    def step(carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        count, top, following, mean, weight, first = carry
-        below = jnp.maximum(top - 1, 0)
-        merge = (top > 0) & (mean[below] > mean[top])
-        push = ~merge & (following < n)
-        entry = jnp.minimum(following, n - 1)
-        mass = weight[below] + weight[top]
-        merged = mean[below] + (mean[top] - mean[below]) * (weight[top] / mass)
-        at = jnp.where(merge, below, jnp.where(push, top + 1, top))
-        choose = lambda if_merge, if_push, other: jnp.where(merge, if_merge, jnp.where(push, if_push, other))
-        return (
-            count + 1,
-            at,
-            following + push.astype(following.dtype),
-            mean.at[at].set(choose(merged, x[entry], mean[top])),
-            weight.at[at].set(choose(mass, w[entry], weight[top])),
-            first.at[at].set(choose(first[below], entry, first[top])),
-        )
-
-    one = jnp.asarray(1, jnp.int32)
-    carry = (one, one - 1, one, x, w, jnp.zeros(n, jnp.int32))
-    _, top, _, mean, _, first = while_loop(lambda carry: carry[0] < 2 * n, step, carry)
-    order = jnp.arange(n, dtype=jnp.int32)
-    starts = jnp.zeros(n, jnp.int32).at[first].add((order <= top).astype(jnp.int32))
-    return mean[jnp.cumsum(starts) - 1]
+    return _pool_adjacent_violators(x, w)
 
 
 @_pool.defjvp
@@ -79,3 +50,40 @@ def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Arra
     block = jnp.cumsum(jumps)
     pool = lambda terms: jax.ops.segment_sum(terms, block, x.shape[0], indices_are_sorted=True)[block]
     return z, pool(w * dx + dw * (x - z)) / pool(w)
+
+
+@sequential
+def _pool_adjacent_violators(x: Float[Array, " n"], w: Float[Array, " n"]) -> Float[Array, " n"]:
+    n = x.shape[0]
+    one = jnp.asarray(1, jnp.int32)
+
+    # One block grows, the finished ones below it lie on a stack: a step merges the top of the stack into it, or puts it
+    # there and begins with the next entry.
+    def step(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        i, top, mean, weight, means, weights, ends = carry
+        # Written at each step, above the stack if nothing is put there.
+        means, weights, ends = write(means, top, mean), write(weights, top, weight), write(ends, top, i)
+        under = jnp.maximum(top - 1, 0)
+        below, mass = read(means, under), read(weights, under)
+        merge = (top > 0) & (below > mean)
+        total = weight + mass
+        following = jnp.minimum(i + 1, n - 1)
+        return (
+            jnp.where(merge, i, i + 1),
+            jnp.where(merge, top - 1, top + 1),
+            jnp.where(merge, mean + (below - mean) * (mass / total), read(x, following)),
+            jnp.where(merge, total, read(w, following)),
+            means,
+            weights,
+            ends,
+        )
+
+    zeros = jnp.zeros_like(x)
+    carry = (one - 1, one - 1, x[0], w[0], zeros, zeros, jnp.zeros(n, jnp.int32))
+    _, _, _, _, means, _, ends = while_loop(lambda carry: carry[0] < n, step, carry)
+
+    def fill(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        i, block, z = carry
+        return i + 1, block + (read(ends, block) == i).astype(jnp.int32), write(z, i, read(means, block))
+
+    return while_loop(lambda carry: carry[0] < n, fill, (one - 1, one - 1, zeros))[2]

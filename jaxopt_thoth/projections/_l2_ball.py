@@ -12,6 +12,8 @@ def l2_ball(x: Params, radius: ArrayLike = 1.0) -> Params:
 
     Raises `ValueError` for a known negative radius.
 
+    Parikh and Boyd, "Proximal algorithms", 2014, section 6.5.1.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import projections

@@ -7,6 +7,8 @@ from .. import _tree
 def nonnegative(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Euclidean projection onto the nonnegative orthant `{z >= 0}`.
 
+    Parikh and Boyd, "Proximal algorithms", 2014, section 6.2.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import projections

@@ -8,7 +8,7 @@ def second_order_cone(x: Float[ArrayLike, " n"]) -> Float[Array, " n"]:
     """Euclidean projection onto the second-order cone `{(t, u): |u|_2 <= t}`, the bound `t` being the first entry.
 
     That is the packing of SCS and of ProximalOperators.jl. Formula: Boyd and Vandenberghe, "Convex Optimization",
-    exercise 8.3(c).
+    2004, exercise 8.3(c).
 
     Example:
         >>> import jax.numpy as jnp

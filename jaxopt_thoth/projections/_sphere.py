@@ -11,6 +11,8 @@ def sphere(x: Float[ArrayLike, "..."], radius: ArrayLike = 1.0) -> Float[Array, 
     The set is not convex: at the origin every point is nearest, and the first axis is returned, with derivative zero in
     `x`. Raises `ValueError` for a known negative radius.
 
+    Absil and Malick, "Projection-like retractions on matrix manifolds", 2012.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from jaxopt_thoth import projections

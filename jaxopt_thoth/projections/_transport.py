@@ -10,12 +10,15 @@ from .._validate import concrete, require_nonnegative
 from ._simplex import simplex_rows
 
 
-def transport(x: Float[ArrayLike, "n m"], sums: tuple[ArrayLike, ArrayLike]) -> Float[Array, "n m"]:
+def transport(
+    x: Float[ArrayLike, "n m"], sums: tuple[ArrayLike, ArrayLike], max_steps: int = 500
+) -> Float[Array, "n m"]:
     """Euclidean projection onto the transport polytope `{Z >= 0, Z @ 1 = row_sums, Z.T @ 1 = column_sums}`.
 
-    `sums` is the pair `(row_sums, column_sums)`; each is a vector, or a number for all. Row sums hold to rounding, and
-    column sums to the tolerance of the dtype. Differentiable in `x` and both sums, forward and reverse. Raises
-    `ValueError` for known sums that are negative or whose totals differ.
+    `sums` is the pair `(row_sums, column_sums)`; each is a vector, or a number for all. The longer of the two holds to
+    rounding, the other to the tolerance of the dtype unless `max_steps` steps end first: `transport_residual` tells.
+    Differentiable in `x` and both sums, forward and reverse. Raises `ValueError` for known sums that are
+    negative or whose totals differ.
 
     On the dual, a semismooth Newton method in the column multipliers, the row multipliers being eliminated exactly,
     safeguarded by exact minimization over one block at a time (Blondel, Seguy and Rolet, "Smooth and sparse optimal
@@ -29,6 +32,16 @@ def transport(x: Float[ArrayLike, "n m"], sums: tuple[ArrayLike, ArrayLike]) -> 
         >>> plan.round(6).tolist()
         [[0.5, 0.25], [0.0, 0.25]]
     """
+    array, a, b = read_problem(x, sums)
+    if array.size == 0:
+        return array
+    steps = jnp.asarray(max_steps)
+    # The linear systems have the size of the second axis.
+    return _transport(array, a, b, steps) if array.shape[0] >= array.shape[1] else _transport(array.T, b, a, steps).T
+
+
+def read_problem(x: ArrayLike, sums: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array, Array]:
+    """The matrix and the vectors of sums, checked."""
     array = _tree.as_inexact(x)
     if array.ndim != 2:
         raise ValueError(f"x must be a matrix, got shape {array.shape}; vmap over its leading axes.")
@@ -38,29 +51,39 @@ def transport(x: Float[ArrayLike, "n m"], sums: tuple[ArrayLike, ArrayLike]) -> 
         if value is not None:
             require_nonnegative(value, name)
     rows, columns = (None if value is None else np.broadcast_to(value, s) for value, s in zip(known, shapes))
-    if rows is not None and columns is not None:
+    if rows is not None and columns is not None and array.size:
         # What rounding of the arguments in float32 may cost is let pass.
         supply, demand = rows.astype(float).sum(), columns.astype(float).sum()
         if abs(supply - demand) > 1e-5 * (supply + demand):
             raise ValueError(f"row_sums and column_sums must have one total, got {supply} and {demand}; rescale one.")
-    if array.size == 0:
-        return array
     a, b = (jnp.broadcast_to(jnp.asarray(value).astype(array.dtype), s) for value, s in zip(sums, shapes))
-    # The linear systems have the size of the second axis.
-    return _transport(array, a, b) if array.shape[0] >= array.shape[1] else _transport(array.T, b, a).T
+    return array, a, b
 
 
-def _laplacian(support: Array) -> Array:
+def _laplacian(weights: Array, degree: Array) -> Array:
     """Hessian of the dual in the column multipliers, the row multipliers being eliminated."""
-    degree = jnp.maximum(jnp.sum(support, 1), 1)
-    coupling = jnp.matmul(support.T, support / degree[:, None], precision=jax.lax.Precision.HIGHEST)
-    return jnp.diag(jnp.sum(support, 0)) - coupling
+    coupling = jnp.matmul(weights.T, weights / degree[:, None], precision=jax.lax.Precision.HIGHEST)
+    return jnp.diag(jnp.sum(weights, 0)) - coupling
+
+
+def marginal_tangent(weights: Array, degree: Array, inner: Array, da: Array, db: Array) -> Array:
+    """`inner + weights * (du + dv)`, with multipliers of rows and columns such that the sums change as asked.
+
+    `degree` is the row sums of the weights, guarded against zero. The support may fall apart, and multipliers be free
+    in each part: the solution of least norm is taken.
+    """
+    multiply = lambda left, right: jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+    mean = (da - jnp.sum(inner, 1)) / degree
+    gap = db - jnp.sum(inner, 0) - multiply(weights.T, mean)
+    dv = lx.linear_solve(lx.MatrixLinearOperator(_laplacian(weights, degree)), gap, lx.SVD()).value
+    du = mean - multiply(weights, dv) / degree
+    return inner + weights * (du[:, None] + dv[None, :])
 
 
 # Compiled on its own, or each call outside `jit` would compile the loop anew.
 @jax.custom_jvp
 @jax.jit
-def _transport(x: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Array, " m"]) -> Float[Array, "n m"]:
+def _transport(x: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Array, " m"], max_steps: Array) -> Array:
     eps = jnp.finfo(x.dtype).eps
     size = jnp.max(a) + jnp.max(b)
     dot = lambda left, right: jnp.vdot(left, right, precision=jax.lax.Precision.HIGHEST)
@@ -106,7 +129,7 @@ def _transport(x: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Array, " 
         v, _, gradient, _, step = carry
         # What the sums x + v lose by rounding cannot be gained back.
         rounding = 4 * size + 2 * x.shape[0] ** 0.5 * jnp.max(jnp.abs(x + v[None, :]))
-        return (jnp.max(jnp.abs(gradient)) > eps * rounding) & (step < 500)
+        return (jnp.max(jnp.abs(gradient)) > eps * rounding) & (step < max_steps)
 
     def improve(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         v, z, _, damping, step = carry
@@ -114,7 +137,9 @@ def _transport(x: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Array, " 
         v = by_columns(v, z)
         z, gradient = look(v)
         # Where the support falls apart, the Hessian is singular beyond the common shift of all multipliers.
-        hessian = _laplacian((z > 0).astype(x.dtype)) + damping * jnp.eye(x.shape[1], dtype=x.dtype)
+        support = (z > 0).astype(x.dtype)
+        hessian = _laplacian(support, jnp.maximum(jnp.sum(support, 1), 1))
+        hessian = hessian + damping * jnp.eye(x.shape[1], dtype=x.dtype)
         direction = -jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(hessian), gradient)
         t = search(v, direction, dot(direction, gradient))
         v = v + t * direction
@@ -129,17 +154,8 @@ def _transport(x: Float[Array, "n m"], a: Float[Array, " n"], b: Float[Array, " 
 
 @_transport.defjvp
 def _(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
-    x, a, b = primals
-    dx, da, db = tangents
-    z = _transport(x, a, b)
+    x, a, b, max_steps = primals
+    dx, da, db, _ = tangents
+    z = _transport(x, a, b, max_steps)
     support = (z > 0).astype(x.dtype)
-    inner = support * dx
-    degree = jnp.maximum(jnp.sum(support, 1), 1)
-    # The support may fall apart, and multipliers be free in each part: the solution of least norm is taken.
-    mean = (da - jnp.sum(inner, 1)) / degree
-    multiply = lambda left, right: jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
-    gap = db - jnp.sum(inner, 0) - multiply(support.T, mean)
-    operator = lx.MatrixLinearOperator(_laplacian(support))
-    dv = lx.linear_solve(operator, gap, lx.SVD()).value
-    du = mean - multiply(support, dv) / degree
-    return z, inner + support * (du[:, None] + dv[None, :])
+    return z, marginal_tangent(support, jnp.maximum(jnp.sum(support, 1), 1), support * dx, da, db)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from jaxopt_thoth import penalties as p
+from jaxopt_thoth import penalties as p, projections
 
 
 N = 6
@@ -71,6 +71,44 @@ class OnMatrices(p.AbstractPenalty):
         return self.penalty.critical_strength(self._matrix(gradient_at_zero))
 
 
+class OnSymmetric(p.AbstractPenalty):
+    """A penalty on symmetric matrices as one on vectors of `k (k + 1) / 2` entries, by an isometry."""
+
+    penalty: p.AbstractPenalty
+
+    def _places(self, size):
+        return np.tril_indices(round((2 * size + 0.25) ** 0.5 - 0.5))
+
+    def _matrix(self, x):
+        rows, columns = self._places(x.size)
+        half = jnp.asarray(np.where(rows == columns, 0.5, 0.5**0.5), x.dtype) * x
+        lower = jnp.zeros((rows[-1] + 1,) * 2, x.dtype).at[rows, columns].set(half)
+        return lower + lower.T
+
+    def _vector(self, matrix):
+        rows, columns = self._places(matrix.shape[0] * (matrix.shape[0] + 1) // 2)
+        return matrix[rows, columns] * jnp.asarray(np.where(rows == columns, 1, 2**0.5), matrix.dtype)
+
+    @property
+    def is_indicator(self):
+        return self.penalty.is_indicator
+
+    def value(self, x):
+        return self.penalty.value(self._matrix(x))
+
+    def prox(self, x, step):
+        return self._vector(self.penalty.prox(self._matrix(x), step))
+
+    def conjugate(self, dual):
+        return self.penalty.conjugate(self._matrix(dual))
+
+    def dual_scale(self, dual):
+        return self.penalty.dual_scale(self._matrix(dual))
+
+    def minimal_subgradient(self, x, gradient):
+        return self._vector(self.penalty.minimal_subgradient(self._matrix(x), self._matrix(gradient)))
+
+
 def weights(n):
     return np.linspace(0.5, 1.5, n)
 
@@ -100,8 +138,51 @@ def positive(rng, s, n):
     return rng.exponential(size=n) + 1e-3
 
 
+def positive_definite(rng, s, n):
+    rows, columns = np.tril_indices(round((2 * n + 0.25) ** 0.5 - 0.5))
+    factor = rng.normal(size=(rows[-1] + 1,) * 2)
+    return (factor @ factor.T)[rows, columns] * np.where(rows == columns, 1, 2**0.5)
+
+
+def density(rng, s, n):
+    x = positive_definite(rng, s, n)
+    rows, columns = np.tril_indices(round((2 * n + 0.25) ** 0.5 - 0.5))
+    return s * x / x[rows == columns].sum()
+
+
+def below(rng, s, n):
+    v = rng.normal(size=n)
+    return v - max(v @ weights(n) - s, 0) * weights(n) / (weights(n) @ weights(n))
+
+
+def gram(n):
+    factor = np.vander(weights(n), n)
+    return factor.T @ factor + 0.1 * np.eye(n)
+
+
+def rotation(n):
+    reflector = weights(n) / np.linalg.norm(weights(n))
+    return 2**0.5 * (np.eye(n) - 2 * np.outer(reflector, reflector))
+
+
+def pair_sums(n):
+    return np.kron(np.eye(n // 2), np.ones((1, 2))) if n > 1 else 2**0.5 * np.eye(1)
+
+
 def group_weights(n):
     return np.linspace(0.5, 1.5, groups(n).max() + 1)
+
+
+def tree(n):
+    return [np.arange(n), np.arange(1, n // 2 + 1), np.arange(2, n // 2), np.arange(n // 2 + 1, n)]
+
+
+def tree_group_lasso(norm):
+    return lambda s, n: p.TreeGroupLasso(s, tree(n), np.linspace(0.5, 0.8, 4), norm=norm)
+
+
+def group_l_inf_of_rows(s, n):
+    return OnMatrices(p.GroupLInf(s, np.arange(3 if n % 3 == 0 else 1)), rows=3)
 
 
 ZOO = [
@@ -145,8 +226,25 @@ ZOO = [
     Case("NuclearNorm wide", lambda s, n: OnMatrices(p.NuclearNorm(s), rows=2), shrinks_to_zero=True),
     Case("NuclearNorm tall", lambda s, n: OnMatrices(p.NuclearNorm(s), rows=3), shrinks_to_zero=True),
     Case("SpectralNorm", lambda s, n: OnMatrices(p.SpectralNorm(s), rows=3), shrinks_to_zero=True),
+    Case("SpectralFunction", lambda s, n: OnMatrices(p.SpectralFunction(p.SquaredL1(s)), rows=3)),
+    Case("Spectraplex", lambda s, n: OnSymmetric(p.SpectralFunction(p.Simplex(s), symmetric=True)), density),
+    Case("LogDet", lambda s, n: OnSymmetric(p.LogDet(s)), positive_definite, is_smooth=True),
+    Case("Quadratic", lambda s, n: p.Quadratic(gram(n), s * jnp.asarray(weights(n))), is_smooth=True),
+    Case("LeastSquares", lambda s, n: p.LeastSquares(np.vander(weights(n + 1), n), weights(n + 1), s), is_smooth=True),
+    Case("Indicator", lambda s, n: p.Indicator(projections.halfspace, weights(n), s), below),
+    Case("Cone", lambda s, n: p.Cone(projections.isotonic), lambda rng, s, n: np.sort(rng.normal(size=n))),
+    Case("Composed rotation", lambda s, n: p.Composed(p.L1(s), rotation(n), 2.0), shrinks_to_zero=True),
+    Case("Composed sums", lambda s, n: p.Composed(p.L2(s), pair_sums(n), 2.0)),
+    Case("Envelope", lambda s, n: p.Envelope(p.GroupLasso(0.8, groups(n)), 0.5 + s), is_smooth=True),
     Case("TotalVariation1D", lambda s, n: p.TotalVariation1D(s)),
+    Case("TotalVariation2D", lambda s, n: OnMatrices(p.TotalVariation2D(s, isotropic=False, tol=1e-14), rows=2)),
     Case("FusedLasso", lambda s, n: p.FusedLasso(s, 0.2, 0.4)),
+    Case("SumLargest", lambda s, n: p.SumLargest(s, min(2, n))),
+    Case("GroupLInf", lambda s, n: p.GroupLInf(s, groups(n), group_weights(n)), shrinks_to_zero=True),
+    Case("GroupLInf of rows", group_l_inf_of_rows, shrinks_to_zero=True),
+    Case("TreeGroupLasso of l2", tree_group_lasso("l2"), shrinks_to_zero=True),
+    Case("TreeGroupLasso of linf", tree_group_lasso("linf"), shrinks_to_zero=True),
+    Case("KSupport", lambda s, n: p.KSupport(s, min(2, n))),
     Case("Slope", lambda s, n: p.Slope(s * jnp.asarray(weights(n)[::-1]))),
 ]  # fmt: skip
 

@@ -22,7 +22,7 @@ POINTS = jnp.asarray(np.random.default_rng(7).normal(size=(6, N)) * np.array([0.
 GRADIENTS = jnp.asarray(np.random.default_rng(11).normal(size=POINTS.shape))
 TIES = jnp.stack([jnp.zeros(N), jnp.ones(N), -jnp.ones(N), jnp.full(N, 0.42), jnp.eye(N)[1], 0.7 * jnp.arange(-3.0, 3)])
 UNSCALABLE = {"Tilted L1", "Tilted Simplex", "Conjugate of L1", "Conjugate of GroupLasso", "Conjugate of Box"}
-UNSCALABLE |= {"LogBarrier", "Max"}
+UNSCALABLE |= {"LogBarrier", "LogDet", "Max", "SumLargest"}
 
 
 def implements(penalty, name, *arguments):

@@ -19,6 +19,7 @@ N = 5
 NORMAL = np.array([1.0, -2.0, 0.5, 0.0, 1.5])
 ROWS = np.array([[1.0, 2.0, 0.0, -1.0, 1.0], [0.0, 1.0, 1.0, 1.0, -2.0], [1.0, 3.0, 1.0, 0.0, -1.0]])
 WEIGHTS = np.array([1.0, 0.5, 2.0, 1.0, 3.0])
+PM = np.array([1.0, -1.0, 1.0, -1.0])
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ def to_matrix(x):
 def from_matrix(z):
     corner = (z[0, 1] + z[1, 0]) * jnp.asarray(0.5**0.5, z.dtype)
     return jnp.stack([z[0, 0], z[1, 1], corner, z[2, 2], z[3, 3]])
+
+
+def as_vector(z, level):
+    return jnp.concatenate([level[None], z])
 
 
 CASES = {
@@ -84,6 +89,45 @@ CASES = {
         lambda x, s: projections.second_order_cone(x),
         # Smooth off the origin, where the oracle starts.
         at_least=lambda z, s: z[0] - np.sqrt(1e-30 + z[1:] @ z[1:]),
+    ),
+    "exponential_cone": Case(
+        lambda x, s: jnp.concatenate([projections.exponential_cone(x[:3]), x[3:]]),
+        # s exp(r / s) <= t in the logarithm, which is concave.
+        at_least=lambda z, s: np.r_[z[1] * np.log(max(z[2], 1e-30) / max(z[1], 1e-30)) - z[0], z[1:3]],
+        any_length=False,
+    ),
+    "epigraph_l1": Case(
+        lambda x, s: as_vector(*projections.epigraph_l1(x[1:], x[0])),
+        at_least=lambda z, s: z[0] - np.array(np.meshgrid(*[[-1, 1]] * (N - 1))).reshape(N - 1, -1).T @ z[1:],
+    ),
+    "epigraph_l2": Case(
+        lambda x, s: as_vector(*projections.epigraph_l2(x[1:], x[0])),
+        at_least=lambda z, s: z[0] - np.sqrt(1e-30 + z[1:] @ z[1:]),
+    ),
+    "epigraph_linf": Case(
+        lambda x, s: as_vector(*projections.epigraph_linf(x[1:], x[0])),
+        at_least=lambda z, s: np.r_[z[0] - z[1:], z[0] + z[1:]],
+    ),
+    # Rows (0, 1), (2, 3) and (4, nothing): the largest magnitudes as facets.
+    "l1_inf_ball": Case(
+        lambda x, s: projections.l1_inf_ball(jnp.pad(x, (0, 1)).reshape(3, 2), s).reshape(-1)[:N],
+        at_least=lambda z, s: (
+            s - np.array([i + j + k for i in z[[0, 0, 1, 1]] * PM for j in z[[2, 2, 3, 3]] * PM for k in (z[4], -z[4])])
+        ),
+        any_length=False,
+    ),
+    # The third row is the sum of the others, and the last one repeats an equality.
+    "polyhedron": Case(
+        lambda x, s: projections.polyhedron(
+            x,
+            ROWS,
+            jnp.asarray([0.5, 0.25, 0.5], x.dtype) * jnp.asarray(s).astype(x.dtype),
+            np.stack([NORMAL, 2 * NORMAL]),
+            jnp.asarray([1.0, 2.0], x.dtype) * jnp.asarray(s).astype(x.dtype),
+        ),
+        equal=lambda z, s: NORMAL @ z - s,
+        at_least=lambda z, s: s * np.array([0.5, 0.25, 0.5]) - ROWS @ z,
+        any_length=False,
     ),
     "psd": Case(
         lambda x, s: from_matrix(projections.psd(to_matrix(x))),
@@ -180,8 +224,7 @@ def test_radius_zero_leaves_only_zero(name):
     project = getattr(projections, name)
     for x in (*POINTS, np.zeros(N), np.ones(N)):
         np.testing.assert_array_equal(project(jnp.asarray(x), 0.0), np.zeros(N))
-        if name != "linf_ball":  # jnp.clip splits ties, here of both bounds with the point
-            np.testing.assert_array_equal(jax.jit(jax.jacfwd(project))(jnp.asarray(x), 0.0), np.zeros((N, N)))
+        np.testing.assert_array_equal(jax.jit(jax.jacfwd(project))(jnp.asarray(x), 0.0), np.zeros((N, N)))
 
 
 @case

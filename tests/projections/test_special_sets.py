@@ -109,6 +109,32 @@ def test_affine_in_the_matrix_and_of_contradicting_rows(rng):
     np.testing.assert_allclose(z, [2, 0], atol=1e-14)
 
 
+def test_affine_factor_replaces_the_matrix(rng):
+    x, matrix, offset = (jnp.asarray(rng.normal(size=shape)) for shape in (7, (3, 7), 3))
+    matrix = jnp.concatenate([matrix, matrix[:1] + matrix[1:2]])
+    offset = jnp.concatenate([offset, offset[:1] + offset[1:2]])
+    factor = projections.affine_factor(matrix)
+    both = jax.jit(jax.value_and_grad(lambda m, x, o: jnp.sum(projections.affine(x, m, o) ** 3), (1, 2)))
+    (first, slopes), (second, others) = (both(m, x, offset) for m in (matrix, factor))
+    np.testing.assert_allclose(first, second, rtol=1e-12)
+    for left, right in zip(slopes, others):
+        np.testing.assert_allclose(left, right, atol=1e-11)
+    # Through the factor in the matrix, here of full rank.
+    through = jax.jit(jax.grad(lambda m: jnp.sum(projections.affine(x, projections.affine_factor(m), offset[:3]) ** 3)))
+    direct = jax.jit(jax.grad(lambda m: jnp.sum(projections.affine(x, m, offset[:3]) ** 3)))
+    np.testing.assert_allclose(through(matrix[:3]), direct(matrix[:3]), atol=1e-11)
+
+
+def test_box_derivative_at_its_bounds_is_that_of_the_inside():
+    x, lower, upper = jnp.asarray([0.0, 1.0, 0.5, 2.0, 0.5]), jnp.zeros(5), jnp.ones(5)
+    lower, upper = lower.at[4].set(0.5), upper.at[4].set(0.5)
+    slopes = jax.grad(lambda *a: jnp.sum(projections.box(*a)), (0, 1, 2))(x, lower, upper)
+    np.testing.assert_array_equal(slopes, [[1, 1, 1, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 1, 0]])
+    ball = jax.grad(lambda x, r: jnp.sum(projections.linf_ball(x, r)), (0, 1))
+    np.testing.assert_array_equal(ball(jnp.asarray([1.0, -1.0, 2.0]), 1.0)[0], [1, 1, 0])
+    assert ball(jnp.zeros(3), 0.0)[1] == 0
+
+
 def test_second_order_cone_regions():
     inside, polar = jnp.asarray([3.0, 1.0, -1.0]), jnp.asarray([-3.0, 1.0, -1.0])
     np.testing.assert_array_equal(projections.second_order_cone(inside), inside)
