@@ -189,9 +189,43 @@ def image_rows(rng: np.random.Generator) -> list[dict]:
     return rows
 
 
+def memory_rows() -> list[dict]:
+    """What a compiled operator allocates besides its result, as a multiple of its argument: no peer."""
+    p, q, n = jt.penalties, jt.projections, 1_000_000
+    groups = np.arange(n) // 10
+    vectors = {
+        "simplex": q.simplex,
+        "capped simplex": lambda x: q.capped_simplex(x, 10.0),
+        "l1 ball": q.l1_ball,
+        "isotonic": q.isotonic,
+        "epigraph of l1": lambda x: q.epigraph_l1(x, 1.0),
+        "L1": lambda x: p.L1(1.0).prox(x, 1.0),
+        "GroupLasso": lambda x: p.GroupLasso(1.0, groups).prox(x, 1.0),
+        "GroupLInf": lambda x: p.GroupLInf(1.0, groups).prox(x, 1.0),
+        "KSupport of 1000": lambda x: p.KSupport(1.0, 1000).prox(x, 1.0),
+        "Slope": lambda x: p.Slope(jnp.linspace(2.0, 1.0, n, dtype=x.dtype)).prox(x, 1.0),
+        "TV-1D": lambda x: p.TotalVariation1D(1.0).prox(x, 1.0),
+        "FusedLasso": lambda x: p.FusedLasso(1.0, 0.1).prox(x, 1.0),
+        "SumLargest of 1000": lambda x: p.SumLargest(1.0, 1000).prox(x, 1.0),
+    }
+    matrices = {
+        "NuclearNorm": lambda x: p.NuclearNorm(1.0).prox(x, 1.0),
+        "TV-2D, isotropic": lambda x: p.TotalVariation2D(0.1).prox(x, 1.0),
+        "transport": lambda x: q.transport(x, (jnp.full(1000, 1e-3, x.dtype), jnp.full(1000, 1e-3, x.dtype))),
+    }
+    rows = []
+    for shape, operators in (((n,), vectors), ((1000, 1000), matrices)):
+        x = jax.ShapeDtypeStruct(shape, jnp.float64)
+        for name, function in operators.items():
+            used = jax.jit(function).lower(x).compile().memory_analysis().temp_size_in_bytes / (8 * n)
+            shown = " x ".join(map(str, shape))
+            rows.append({"operator": name, "shape": shown, "what": "memory", "temporaries / argument": used})
+    return rows
+
+
 def main() -> None:
     rng = np.random.default_rng(0)
-    rows = simplex_rows(rng) + isotonic_rows(rng) + total_variation_rows(rng) + image_rows(rng)
+    rows = simplex_rows(rng) + isotonic_rows(rng) + total_variation_rows(rng) + image_rows(rng) + memory_rows()
     ratio = lambda test: [r["peer / ours"] for r in rows if "peer / ours" in r and test(r)]
     is_simplex = lambda r: r["operator"] == "simplex"
     summary = {
@@ -208,7 +242,18 @@ def main() -> None:
             lambda r: r["peer"].startswith("C") and " x " not in r["shape"]
         ),
     }
-    columns = ["operator", "shape", "what", "dtype", "peer", "ours ms", "peer ms", "peer / ours", "error"]
+    columns = [
+        "operator",
+        "shape",
+        "what",
+        "dtype",
+        "peer",
+        "ours ms",
+        "peer ms",
+        "peer / ours",
+        "error",
+        "temporaries / argument",
+    ]
     spread = {key: f"{min(values):.2f} to {max(values):.2f}" for key, values in summary.items() if values}
     keep("prox", "Projections and proximal operators beside their peers", rows, columns, spread)
 

@@ -117,12 +117,12 @@ def positive_root(b: Array, c: Array) -> Array:
 @jax.custom_jvp
 def _positive_root(b: Array, c: Array) -> Array:
     unit = jnp.maximum(jnp.abs(b), jnp.sqrt(c))
-    unit = jnp.where(unit > 0, unit, 1)
+    unit = jnp.where((unit > 0) & jnp.isfinite(unit), unit, 1)
     # In units of its size nothing overflows; for negative b the other form of the root does not cancel.
     b, c = b / unit, c / unit / unit
     reach = jnp.sqrt(b * b + 4 * c)
     below = b < 0
-    return unit * jnp.where(below, 2 * c / jnp.where(below, reach - b, 1), 0.5 * (b + reach))
+    return unit * jnp.where(below, 2 * c / jnp.where(below, reach - b, 1), 0.5 * (jnp.where(below, 0, b) + reach))
 
 
 @_positive_root.defjvp

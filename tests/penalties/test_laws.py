@@ -328,3 +328,60 @@ def test_folded_prox_is_stationary_and_its_support_moves(folded):
     diagonal = np.diagonal(observed(folded)["derivatives"][0][0], axis1=1, axis2=2)
     np.testing.assert_array_equal(penalty.support(p), diagonal != 0)
     assert (diagonal >= 0).all()
+
+
+SYMMETRIC = {
+    "L1",
+    "L2Squared",
+    "L2",
+    "ElasticNet",
+    "L1Ball",
+    "L2Ball",
+    "Huber",
+    "LInf",
+    "SquaredL1",
+    "KSupport",
+    "Slope",
+}
+SYMMETRIC |= {"Slope", "MCP", "SCAD", "LogSum", "L0", "LHalf", "LTwoThirds", "CappedL1"}
+PERMUTABLE = SYMMETRIC | {"Simplex", "LogBarrier", "NegativeEntropy", "Hinge", "Pinball", "Max", "SumLargest"}
+
+
+def test_equivariances(any_case):
+    if any_case.name not in PERMUTABLE:
+        pytest.skip("its entries are told apart")
+    rng = np.random.default_rng(2)
+    prox = lambda x: np.asarray(programs(any_case)[2](x, STEP, SETTING))
+    for x in np.asarray(POINTS):
+        order, signs = rng.permutation(N), rng.choice([-1, 1], N)
+        np.testing.assert_allclose(prox(x[order]), prox(x)[order], atol=1e-14)
+        if any_case.name in SYMMETRIC:
+            np.testing.assert_allclose(prox(signs * x), signs * prox(x), atol=1e-14)
+
+
+def test_steps_from_tiny_to_huge(any_case):
+    prox = programs(any_case)[2]
+    for x in POINTS:
+        assert jnp.isfinite(prox(x, 1e12, SETTING)).all()
+        near = prox(x, 1e-12, SETTING)
+        if any_case.draw is None and any_case.penalty().is_convex:
+            np.testing.assert_allclose(near, x, atol=1e-9)
+        # Twice the same: a step of zero projects onto the domain, up to what a barrier leaves.
+        np.testing.assert_allclose(prox(near, 1e-12, SETTING), near, atol=2e-5)
+
+
+def test_infinite_entries_leave_the_others_alone(any_case):
+    if not any_case.penalty().is_separable or any_case.name.startswith("Conjugate"):
+        pytest.skip("entries belong together, or Moreau's difference")
+    prox = programs(any_case)[2]
+    x = POINTS[3]
+    for infinite in (jnp.inf, -jnp.inf):
+        p = prox(x.at[0].set(infinite), STEP, SETTING)
+        assert not jnp.isnan(p).any()
+        np.testing.assert_allclose(p[1:], prox(x, STEP, SETTING)[1:], atol=1e-14)
+
+
+def test_empty_vectors(any_case):
+    if any_case.name not in (SYMMETRIC | {"Simplex", "TotalVariation1D", "Hinge"}) - {"KSupport"}:
+        pytest.skip("needs an entry")
+    assert any_case.penalty(n=0).prox(jnp.zeros(0), STEP).shape == (0,)
