@@ -147,7 +147,7 @@ PROJECTIONS = {
 # Public in their room, and no operator: what builds or checks one.
 HELPERS = {"AbstractPenalty": "the base class", "affine_factor": "prepares affine", "transport_residual": "checks it"}
 
-_CITATION = re.compile(r"""([A-Z][^".:;()]*?), "([^"]+)",? (\d{4})""")
+_CITATION = re.compile(r"""([A-Z](?:[^".:;()]|(?<=\b[A-Z])\.)*?), "([^"]+)",? (\d{4})""")
 
 
 def sources(operator: Any) -> list[str]:

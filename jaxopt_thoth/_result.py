@@ -29,7 +29,7 @@ class RESULTS(eqx.Enumeration):
         "The residual grew without bound; lower the step size or leave it to the line search."
     )
     infeasible: "RESULTS" = _member(
-        "The constraint set is empty, or the objective is not finite at the starting point."
+        "The constraint set is empty, or the objective is unbounded below on it or not finite at the starting point."
     )
 
 

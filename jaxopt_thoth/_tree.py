@@ -36,8 +36,8 @@ def norm(x: Params) -> Scalar:
 
 
 def safe_sqrt(x: Array) -> Array:
-    """Square root whose derivative at zero is zero."""
-    positive = x > 0
+    """Square root whose derivative at zero is zero, and which passes NaN on."""
+    positive = ~(x <= 0)
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
 
 

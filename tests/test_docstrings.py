@@ -13,7 +13,35 @@ from jaxopt_thoth.unmixing import metrics
 
 
 # What a solver or a solve hands back is seen in the examples of what makes it.
-_HANDED_BACK = ("History", "Solution", "RESULTS", "ProximalGradientState", "Step")
+_HANDED_BACK = (
+    "History",
+    "Solution",
+    "RESULTS",
+    "ProximalGradientState",
+    "ADMMState",
+    "ChambollePockState",
+    "SplittingState",
+    "BlockCoordinateDescentState",
+    "FrankWolfeState",
+    "AcceleratedBregmanState",
+    "DualAveragingState",
+    "ExponentiatedGradientState",
+    "MirrorDescentState",
+    "StepInfo",
+    "AndersonAccelerationState",
+    "LBFGSBState",
+    "ProximalNewtonState",
+    "SemismoothNewtonState",
+    "QuadraticPoint",
+    "OSQPState",
+    "MirrorProxState",
+    "OptimisticMirrorDescentState",
+    "MatrixGameSolution",
+    "PlugAndPlayState",
+    "StochasticMirrorDescentState",
+    "RelativeVariance",
+    "Step",
+)
 _ROOMS = [
     importlib.import_module(f"jaxopt_thoth.{room.name}")
     for room in pkgutil.iter_modules(jt.__path__)

@@ -4,7 +4,7 @@ import equinox as eqx
 
 from .. import _tree
 from .._types import Params, Scalar
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ._linearization import parameter_tangent
 
 
@@ -18,16 +18,16 @@ class AbstractAdjoint(eqx.Module):
 
     unrolls: ClassVar[bool] = False
 
-    def tangent(self, problem: Composite, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
+    def tangent(self, problem: AbstractProblem, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
         """Derivative of the solution, given the derivative `rhs` of the fixed-point map along the problem's tangent."""
         raise NotImplementedError
 
-    def polished(self, problem: Composite, params: Params, step: Scalar, tol: Scalar) -> Params:
+    def polished(self, problem: AbstractProblem, params: Params, step: Scalar, tol: Scalar) -> Params:
         """The solution, refined where the adjoint's linear system allows it."""
         return params
 
 
-def attach(adjoint: AbstractAdjoint, problem: Composite, params: Params, step: Scalar, tol: Scalar) -> Params:
+def attach(adjoint: AbstractAdjoint, problem: AbstractProblem, params: Params, step: Scalar, tol: Scalar) -> Params:
     """Return `params`, a solution of `problem`, with the derivatives in `problem` that `adjoint` provides.
 
     This is how a solution found by any means (a closed form, another library, an exact active set) becomes

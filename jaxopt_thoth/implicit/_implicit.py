@@ -10,10 +10,11 @@ from jaxtyping import ArrayLike
 from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_positive
-from ..problems import Composite
+from ..problems import AbstractProblem, Composite
 from ._base import AbstractAdjoint
 from ._cg import conjugate_gradient
-from ._linearization import Linearization
+from ._linear_solve import linear_solve
+from ._linearization import fixed_point_jacobian, Linearization
 from ._support import gathered_solve
 
 
@@ -28,7 +29,8 @@ class Implicit(AbstractAdjoint):
 
     Args:
         linear_solver: None for the symmetrized conjugate gradient, or a lineax solver (`lx.LU()`, `lx.GMRES(...)`) for
-            the unsymmetrized system.
+            the unsymmetrized system. Problems that are not `Composite` have no symmetric one: there None is
+            a dense least-squares solve up to 256 unknowns, and GMRES beyond.
         tol: relative residual of the linear solve; a tenth of the solver's tolerance by default.
         max_steps: bound on the number of conjugate gradient steps; by default 100 plus four for each parameter.
         max_support: where the penalty is separable and at most this many entries of the solution are not zero, gather
@@ -76,7 +78,16 @@ class Implicit(AbstractAdjoint):
         self.max_support = max_support
         self.polish = polish
 
-    def tangent(self, problem: Composite, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
+    def tangent(self, problem: AbstractProblem, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
+        if not isinstance(problem, Composite):
+            if self.linear_solver is None and (closed := problem.implicit_tangent(params, step, rhs)) is not None:
+                return closed
+            # No symmetric system stands behind a general map.
+            rtol = self._relative_tolerance(params, tol)
+            jacobian = fixed_point_jacobian(problem, params, step)
+            matvec = lambda v: _tree.sub(v, jacobian(v))
+            # Dual variables need not be unique: then the derivative of least norm is as good as any.
+            return linear_solve(matvec, rhs, self.linear_solver, well_posed=False, rtol=rtol, max_steps=self.max_steps)
         if self.linear_solver is None and not problem.penalty.is_convex:
             raise ValueError(
                 f"{type(problem.penalty).__name__} is not convex, and conjugate gradient needs a convex penalty; "
@@ -86,24 +97,27 @@ class Implicit(AbstractAdjoint):
             tol = jnp.zeros_like(tol)
         linearization = Linearization(problem, params, step)
         if self.linear_solver is not None:
-            return _lineax_solve(linearization, rhs, self.linear_solver)
+            return _lineax_solve(linearization.jacobian, rhs, self.linear_solver)
         return linearization.solve(rhs, self._symmetric_solve(problem, params, step, linearization, tol))
 
-    def polished(self, problem: Composite, params: Params, step: Scalar, tol: Scalar) -> Params:
+    def polished(self, problem: AbstractProblem, params: Params, step: Scalar, tol: Scalar) -> Params:
         if not self.polish:
             return params
-        residual = _tree.sub(problem.forward_backward(params, step), params)
+        residual = _tree.sub(problem.fixed_point(params, step), params)
         newton = _tree.add(params, self.tangent(problem, params, step, residual, tol))
-        new_residual = _tree.sub(problem.forward_backward(newton, step), newton)
+        new_residual = _tree.sub(problem.fixed_point(newton, step), newton)
         better = _tree.squared_norm(new_residual) < _tree.squared_norm(residual)
         return _tree.where(better, newton, params)
+
+    def _relative_tolerance(self, params: Params, tol: Scalar) -> Scalar:
+        dtype = _tree.dtype_of(params)
+        floor = 10 * float(jnp.finfo(dtype).eps)
+        return jnp.maximum(tol / 10 if self.tol is None else self.tol.astype(tol.dtype), floor).astype(dtype)
 
     def _symmetric_solve(
         self, problem: Composite, params: Params, step: Scalar, linearization: Linearization, tol: Scalar
     ) -> Callable[[Callable, Params], Params]:
-        dtype = _tree.dtype_of(params)
-        floor = 10 * float(jnp.finfo(dtype).eps)
-        rtol = jnp.maximum(tol / 10 if self.tol is None else self.tol.astype(tol.dtype), floor).astype(dtype)
+        rtol = self._relative_tolerance(params, tol)
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         max_steps = 4 * size + 100 if self.max_steps is None else self.max_steps
         gathered = None
@@ -117,7 +131,7 @@ class Implicit(AbstractAdjoint):
         return solve
 
 
-def _lineax_solve(linearization: Linearization, rhs: Params, solver: lx.AbstractLinearSolver) -> Params:
-    matvec = lambda v: _tree.sub(v, linearization.jacobian(v))
+def _lineax_solve(jacobian: Callable[[Params], Params], rhs: Params, solver: lx.AbstractLinearSolver) -> Params:
+    matvec = lambda v: _tree.sub(v, jacobian(v))
     operator = lx.FunctionLinearOperator(matvec, jax.eval_shape(lambda: rhs))
     return lx.linear_solve(operator, rhs, solver).value

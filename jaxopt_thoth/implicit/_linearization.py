@@ -2,11 +2,19 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from .. import _tree
 from .._types import Params, Scalar
-from ..problems import Composite
+from ..problems import AbstractProblem, Composite
+
+
+def fixed_point_jacobian(problem: AbstractProblem, params: Params, step: Scalar) -> Callable[[Params], Params]:
+    """The derivative of the problem's fixed-point map at `params`, linearized once."""
+    if isinstance(problem, Composite):
+        return Linearization(problem, params, step).jacobian
+    return jax.linearize(lambda w: problem.fixed_point(w, step), params)[1]
 
 
 class Linearization:
@@ -43,7 +51,9 @@ class Linearization:
         return _tree.add(rhs, self.prox_jacobian(q))
 
 
-def parameter_tangent(problem: Composite, tangent: Composite, params: Params, step: Array) -> Params:
+def parameter_tangent(problem: AbstractProblem, tangent: AbstractProblem, params: Params, step: Array) -> Params:
     """Derivative of T(params) along a tangent of the problem's leaves, `params` held fixed."""
-    fixed_point = lambda p: p.forward_backward(params, step)
-    return eqx.filter_jvp(fixed_point, (problem,), (tangent,))[1]
+    fixed_point = lambda p: p.fixed_point(params, step)
+    image, moved = eqx.filter_jvp(fixed_point, (problem,), (tangent,))
+    # Where the map does not depend on what is differentiated, there is no tangent at all.
+    return jax.tree.map(lambda a, t: jnp.zeros_like(a) if t is None else t, image, moved, is_leaf=lambda t: t is None)

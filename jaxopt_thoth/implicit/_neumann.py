@@ -4,9 +4,9 @@ from jax import lax
 from .. import _tree
 from .._loop import match_carry
 from .._types import Params, Scalar
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ._base import AbstractAdjoint
-from ._linearization import Linearization
+from ._linearization import fixed_point_jacobian
 
 
 class Neumann(AbstractAdjoint):
@@ -32,11 +32,11 @@ class Neumann(AbstractAdjoint):
             raise ValueError(f"num_terms must be nonnegative, got {num_terms}.")
         self.num_terms = num_terms
 
-    def tangent(self, problem: Composite, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
-        linearization = Linearization(problem, params, step)
+    def tangent(self, problem: AbstractProblem, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
+        jacobian = fixed_point_jacobian(problem, params, step)
 
         def add_term(partial: Params) -> Params:
-            return _tree.add(rhs, linearization.jacobian(partial))
+            return _tree.add(rhs, jacobian(partial))
 
         start = match_carry(add_term, rhs)
         return lax.scan(lambda partial, _: (add_term(partial), None), start, None, length=self.num_terms)[0]

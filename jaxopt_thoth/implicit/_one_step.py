@@ -1,7 +1,7 @@
 from typing import ClassVar
 
 from .._types import Params, Scalar
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ._base import AbstractAdjoint
 
 
@@ -18,5 +18,5 @@ class OneStep(AbstractAdjoint):
 
     unrolls: ClassVar[bool] = False
 
-    def tangent(self, problem: Composite, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
+    def tangent(self, problem: AbstractProblem, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
         return rhs

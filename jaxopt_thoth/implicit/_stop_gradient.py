@@ -1,6 +1,6 @@
 from .. import _tree
 from .._types import Params, Scalar
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ._base import AbstractAdjoint
 
 
@@ -12,5 +12,5 @@ class StopGradient(AbstractAdjoint):
         >>> adjoint = implicit.StopGradient()
     """
 
-    def tangent(self, problem: Composite, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
+    def tangent(self, problem: AbstractProblem, params: Params, step: Scalar, rhs: Params, tol: Scalar) -> Params:
         return _tree.zeros_like(rhs)

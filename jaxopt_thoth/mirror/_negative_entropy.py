@@ -4,17 +4,25 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
-from .._types import Scalar
+from .. import _tree
+from .._types import BoolScalar, Scalar
+from ..penalties import AbstractPenalty, NegativeEntropy as NegativeEntropyPenalty
 from ._base import AbstractMirrorMap
+from ._slices import largest_of_slices, one_norm_of_slices, simplex_prox, sums_to_one
+from ._stable import kl, kl_of_logs
 
 
 class NegativeEntropy(AbstractMirrorMap):
     """Negative entropy `sum x log x` on the unit simplex: the mirror step is exponentiated gradient.
 
     The dual variable is a vector of logits, known up to a constant; `from_dual` is the softmax, taken in logits and
-    never by exponentials first. A logit of minus infinity freezes its entry at zero. Its modulus is 1 in the l1 norm.
+    never by exponentials first. A logit of minus infinity freezes its entry at zero. Its modulus is 1 in the l1 norm
+    (of several slices: in the Euclidean norm of their l1 norms). The composite step is closed for `Simplex`, `L1`,
+    `NonNegative` and, with one strength, `penalties.NegativeEntropy`.
+
+    Beck and Teboulle, "Mirror descent and nonlinear projected subgradient methods for convex optimization", 2003.
 
     Args:
         axis: the axis along which slices are points of a simplex.
@@ -39,15 +47,17 @@ class NegativeEntropy(AbstractMirrorMap):
     def from_dual(self, dual: Float[Array, "..."]) -> Float[Array, "..."]:
         return jax.nn.softmax(dual, axis=self.axis)
 
+    def conjugate(self, dual: Float[Array, "..."]) -> Scalar:
+        return jnp.sum(jax.nn.logsumexp(dual, axis=self.axis))
+
     def divergence(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Scalar:
         """Kullback-Leibler divergence `sum x log(x / y) - x + y`, infinite where y alone is zero."""
-        return jnp.sum(jax.scipy.special.kl_div(x, y))
+        return jnp.sum(kl(x, y))
 
     def dual_divergence(self, dual_x: Float[Array, "..."], dual_y: Float[Array, "..."]) -> Scalar:
         """Kullback-Leibler divergence of the points that two sets of logits stand for, without exponentials of one."""
         log_x, log_y = jax.nn.log_softmax(dual_x, self.axis), jax.nn.log_softmax(dual_y, self.axis)
-        x = jnp.exp(log_x)
-        return jnp.sum(jnp.where(x > 0, x * jnp.where(x > 0, log_x - log_y, 0), 0))
+        return jnp.sum(kl_of_logs(log_x, log_y))
 
     def project(self, y: Float[Array, "..."]) -> Float[Array, "..."]:
         return y / jnp.sum(y, axis=self.axis, keepdims=True)
@@ -55,3 +65,24 @@ class NegativeEntropy(AbstractMirrorMap):
     def center_dual(self, dual: Float[Array, "..."]) -> Float[Array, "..."]:
         """The same logits shifted so that they are log-probabilities; keeps long runs from drifting."""
         return jax.nn.log_softmax(dual, self.axis)
+
+    def _prox_dual(self, dual: Float[Array, "..."], penalty: AbstractPenalty, step: ArrayLike) -> Array | None:
+        if isinstance(penalty, NegativeEntropyPenalty) and eqx.is_array(penalty.strength):
+            s = _tree.match(penalty.strength, dual) * _tree.match(step, dual)
+            # Of strengths that differ along a slice the multiplier of its sum has no closed form.
+            return dual / (1 + s) if s.ndim == 0 else None
+        return simplex_prox(dual, penalty, step, self.axis)
+
+    def norm(self, x: Float[Array, "..."]) -> Scalar:
+        """The l1 norm of one slice; the Euclidean norm of those of several."""
+        return one_norm_of_slices(x, self.axis)
+
+    def dual_norm(self, gradient: Float[Array, "..."]) -> Scalar:
+        """The largest absolute entry of one slice; the Euclidean norm of those of several."""
+        return largest_of_slices(gradient, self.axis)
+
+    def modulus(self, like: Float[Array, "..."], radius: ArrayLike = jnp.inf) -> Scalar:
+        return jnp.ones((), _tree.dtype_of(like))
+
+    def contains(self, x: Float[Array, "..."]) -> BoolScalar:
+        return jnp.all(x > 0) & sums_to_one(x, self.axis)

@@ -9,10 +9,11 @@ from .. import _tree
 from .._types import BoolScalar, Params, Scalar
 from ..penalties import AbstractPenalty, Zero
 from ..smooth import AbstractSmooth, FunctionTerm
+from ._base import AbstractProblem
 from ._duality import duality_gap
 
 
-class Composite(eqx.Module):
+class Composite(AbstractProblem):
     """Minimize `f(w) + g(w)`, f smooth and g simple: the pytree that is solved, batched and differentiated.
 
     Args:
@@ -58,10 +59,8 @@ class Composite(eqx.Module):
         moved = _tree.add_scaled(params, -jnp.asarray(step), self.smooth.gradient(params))
         return self.penalty.prox(moved, step)
 
-    def optimality(self, params: Params, step: ArrayLike = 1.0) -> Params:
-        """Prox-gradient residual `(w - forward_backward(w, step)) / step`, zero exactly at a solution."""
-        residual = _tree.sub(params, self.forward_backward(params, step))
-        return _tree.scale(1 / jnp.asarray(step, _tree.dtype_of(params)), residual)
+    def fixed_point(self, params: Params, step: ArrayLike) -> Params:
+        return self.forward_backward(params, step)
 
     def duality_gap(self, params: Params) -> Scalar:
         """Upper bound of `value(params) - minimum` by Fenchel duality; needs a `LinearModel` and a conjugate of g."""

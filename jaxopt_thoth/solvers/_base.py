@@ -1,11 +1,11 @@
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax.numpy as jnp
 
 from .. import _tree
-from .._types import Params, Scalar, State
-from ..problems import Composite
+from .._types import BoolScalar, Params, Scalar, State
+from ..problems import AbstractProblem, Composite
 
 
 class AbstractSolver(eqx.Module):
@@ -14,26 +14,39 @@ class AbstractSolver(eqx.Module):
     Attributes:
         tol: tolerance on `error`; None takes about the square root of the rounding unit of the parameters.
         max_steps: bound on the number of steps.
+        problem_kind: the kind of problem that it solves.
     """
 
+    problem_kind: ClassVar[type[AbstractProblem]] = Composite
     tol: eqx.AbstractVar[Scalar | None]
     max_steps: eqx.AbstractVar[int]
 
-    def init(self, problem: Composite, params: Params) -> State:
+    def check(self, problem: Any, params: Params) -> None:
+        """Raise where the method cannot take the problem or the start; stays silent on values that are traced."""
+
+    def init(self, problem: Any, params: Params) -> State:
         """State before the first step, a pytree of arrays."""
         raise NotImplementedError
 
-    def step(self, problem: Composite, params: Params, state: State) -> tuple[Params, State]:
+    def step(self, problem: Any, params: Params, state: State) -> tuple[Params, State]:
         """One step of the method."""
         raise NotImplementedError
 
-    def error(self, problem: Composite, params: Params, state: State) -> Scalar:
+    def error(self, problem: Any, params: Params, state: State) -> Scalar:
         """Distance from optimality after a step, in the units of `tol`."""
         raise NotImplementedError
 
-    def fixed_point_step(self, problem: Composite, params: Params, state: State) -> Scalar:
+    def is_infeasible(self, problem: Any, params: Params, state: State) -> BoolScalar:
+        """Whether the state certifies that there is no solution, which ends the run as `RESULTS.infeasible`."""
+        return jnp.asarray(False)
+
+    def fixed_point_step(self, problem: Any, params: Params, state: State) -> Scalar:
         """About the inverse curvature at the solution: the step of the fixed-point map that adjoints differentiate."""
         return jnp.ones((), _tree.dtype_of(params))
+
+    def relocated(self, problem: Any, params: Params, state: State) -> State:
+        """State to go on from `params` where another method has moved the iterate; a fresh one by default."""
+        return self.init(problem, params)
 
     def for_unrolling(self) -> Self:
         """The same method with steps that reverse mode can pass through."""

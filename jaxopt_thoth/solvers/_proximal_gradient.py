@@ -65,6 +65,8 @@ class ProximalGradient(AbstractSolver):
         ValueError: if a setting is out of range, or if `line_search=False` meets neither a `step_size` nor a smooth
             term with a known Lipschitz constant.
 
+    Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse problems", 2009.
+
     Example:
         >>> import jax.numpy as jnp, jaxopt_thoth as jt
         >>> problem = jt.Composite(jt.Quadratic(jnp.eye(2), jnp.array([-3.0, 1.0])), jt.penalties.NonNegative())
@@ -198,6 +200,12 @@ class ProximalGradient(AbstractSolver):
 
     def fixed_point_step(self, problem: Composite, params: Params, state: ProximalGradientState) -> Scalar:
         return state.step_size
+
+    def relocated(self, problem: Composite, params: Params, state: ProximalGradientState) -> ProximalGradientState:
+        # Without momentum, which pointed from elsewhere; what was learnt of the curvature is kept.
+        fresh = self.init(problem, params)
+        kept = lambda s: (s.step_size, s.gradient_norm, s.error)
+        return eqx.tree_at(kept, fresh, kept(state))
 
     def for_unrolling(self) -> Self:
         return type(self)(

@@ -7,13 +7,13 @@ from .._loop import Mode, Progress, run_loop
 from .._result import RESULTS, Solution
 from .._types import BoolScalar, IntScalar, Params, Scalar, State
 from ..implicit import AbstractAdjoint, attach, Implicit
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ..stopping import AbstractStop, Step
 from ._base import AbstractSolver
 
 
 def solve(
-    problem: Composite,
+    problem: AbstractProblem,
     solver: AbstractSolver,
     params: Params,
     *,
@@ -24,10 +24,10 @@ def solve(
     progress: Progress | bool | None = None,
     throw: bool = False,
 ) -> Solution:
-    """Minimize a composite objective: a pure function of pytrees, to be compiled, batched and differentiated.
+    """Solve a problem, such as a composite objective: a pure function of pytrees to compile, batch and differentiate.
 
     Args:
-        problem: the objective; derivatives flow to its array leaves.
+        problem: for example a `Composite` objective; derivatives flow to its array leaves.
         solver: the method with its settings, for example `ProximalGradient()`.
         params: starting point, an array or pytree of arrays; the solution has no derivative in it.
         stop: stopping criterion that replaces the solver's own error and tolerance.
@@ -52,6 +52,7 @@ def solve(
     adjoint = Implicit() if adjoint is None else adjoint
     require_parts(problem, solver, stop, adjoint)
     params = problem.check(params)
+    solver.check(problem, params)
     problem = problem.closed(params)
     report = _print_progress if progress is True else (progress or None)
     solution = _solve(problem, solver, params, stop, adjoint, mode, history, report)
@@ -62,8 +63,13 @@ def solve(
 
 def require_parts(problem: Any, solver: Any, stop: Any, adjoint: Any) -> None:
     """Raise `TypeError` for an argument that is not of its kind."""
-    _require(problem, Composite, "problem", "Composite(smooth, penalty)")
+    _require(problem, AbstractProblem, "problem", "Composite(smooth, penalty)")
     _require(solver, AbstractSolver, "solver", "ProximalGradient()")
+    kind = solver.problem_kind
+    if not isinstance(problem, kind):
+        raise TypeError(
+            f"{type(solver).__name__} solves a {kind.__name__}, got a {type(problem).__name__}; pass another solver."
+        )
     _require(adjoint, AbstractAdjoint, "adjoint", "implicit.Implicit()")
     if stop is not None:
         _require(stop, AbstractStop, "stop", "stopping.DualityGap(1e-6)")
@@ -81,7 +87,7 @@ def _print_progress(num_steps: Any, error: Any) -> None:
 # Compiled here as well as by the caller: without it, each call outside of jit would trace and compile anew.
 @eqx.filter_jit
 def _solve(
-    problem: Composite,
+    problem: AbstractProblem,
     solver: AbstractSolver,
     params: Params,
     stop: AbstractStop | None,
@@ -97,7 +103,7 @@ def _solve(
 
 
 def solve_frozen(
-    problem: Composite,
+    problem: AbstractProblem,
     solver: AbstractSolver,
     params: Params,
     stop: AbstractStop | None,
@@ -115,7 +121,7 @@ def solve_frozen(
 
 
 def _run(
-    problem: Composite,
+    problem: AbstractProblem,
     solver: AbstractSolver,
     params: Params,
     stop: AbstractStop | None,
@@ -133,8 +139,10 @@ def _run(
     ) -> tuple[Scalar, BoolScalar]:
         error = solver.error(problem, new, state)
         if stop is None:
-            return error, error <= tol
-        return stop(problem, Step(new, old, error, num_steps, last_error))
+            shown, done = error, error <= tol
+        else:
+            shown, done = stop(problem, Step(new, old, error, num_steps, last_error))
+        return shown, done | solver.is_infeasible(problem, new, state)
 
     run, record = run_loop(
         lambda params, state: solver.step(problem, params, state),
@@ -148,4 +156,6 @@ def _run(
         feasible=problem.is_feasible(params),
         progress=progress,
     )
-    return Solution(run.params, run.state, run.num_steps, run.error, run.result, record)
+    hopeless = (run.result == RESULTS.converged) & solver.is_infeasible(problem, run.params, run.state)
+    result = RESULTS.where(hopeless, RESULTS.infeasible, run.result)
+    return Solution(run.params, run.state, run.num_steps, run.error, result, record)

@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 
 from .._types import BoolScalar, Scalar
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ._base import Step
 from ._combination import AbstractCombination
 
@@ -17,6 +17,6 @@ class AllOf(AbstractCombination):
         >>> stop = stopping.AllOf(stopping.RelativeChange(1e-9), stopping.FixedPointResidual(1e-6))
     """
 
-    def __call__(self, problem: Composite, step: Step) -> tuple[Scalar, BoolScalar]:
+    def __call__(self, problem: AbstractProblem, step: Step) -> tuple[Scalar, BoolScalar]:
         errors, done = self.verdicts(problem, step)
         return jnp.max(errors), jnp.all(done)

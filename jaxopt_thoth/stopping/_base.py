@@ -1,7 +1,7 @@
 import equinox as eqx
 
 from .._types import BoolScalar, IntScalar, Params, Scalar
-from ..problems import Composite
+from ..problems import AbstractProblem
 
 
 class Step(eqx.Module):
@@ -27,6 +27,6 @@ class AbstractStop(eqx.Module):
 
     tol: eqx.AbstractVar[Scalar]
 
-    def __call__(self, problem: Composite, step: Step) -> tuple[Scalar, BoolScalar]:
+    def __call__(self, problem: AbstractProblem, step: Step) -> tuple[Scalar, BoolScalar]:
         """The error, in the units of `tol`, and whether the solve is done."""
         raise NotImplementedError

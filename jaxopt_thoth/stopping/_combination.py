@@ -3,7 +3,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._types import Scalar
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ._base import AbstractStop, Step
 
 
@@ -19,7 +19,7 @@ class AbstractCombination(AbstractStop):
         self.stops = stops
         self.tol = jnp.ones((), jnp.result_type(float))
 
-    def verdicts(self, problem: Composite, step: Step) -> tuple[Array, Array]:
+    def verdicts(self, problem: AbstractProblem, step: Step) -> tuple[Array, Array]:
         """The error of each criterion over its tolerance, and whether each is met."""
         # A criterion that skips this step must not take another criterion's error for its own.
         fresh = eqx.tree_at(lambda s: s.last_error, step, jnp.full_like(step.last_error, jnp.inf))

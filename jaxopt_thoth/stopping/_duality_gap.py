@@ -5,7 +5,7 @@ from jaxtyping import ArrayLike
 
 from .._types import BoolScalar, Scalar
 from .._validate import require_nonnegative
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ._base import AbstractStop, Step
 
 
@@ -40,7 +40,7 @@ class DualityGap(AbstractStop):
         self.relative = relative
         self.every = every
 
-    def __call__(self, problem: Composite, step: Step) -> tuple[Scalar, BoolScalar]:
+    def __call__(self, problem: AbstractProblem, step: Step) -> tuple[Scalar, BoolScalar]:
         def evaluate() -> Scalar:
             gap = problem.duality_gap(step.params)
             if not self.relative:

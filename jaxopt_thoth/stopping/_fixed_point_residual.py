@@ -4,7 +4,7 @@ from jaxtyping import ArrayLike
 from .. import _tree
 from .._types import BoolScalar, Scalar
 from .._validate import require_nonnegative, require_positive
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ._base import AbstractStop, Step
 
 
@@ -31,6 +31,6 @@ class FixedPointResidual(AbstractStop):
         self.tol = jnp.asarray(tol, jnp.result_type(float))
         self.step = jnp.asarray(step, jnp.result_type(float))
 
-    def __call__(self, problem: Composite, step: Step) -> tuple[Scalar, BoolScalar]:
+    def __call__(self, problem: AbstractProblem, step: Step) -> tuple[Scalar, BoolScalar]:
         error = _tree.norm(problem.optimality(step.params, self.step.astype(_tree.dtype_of(step.params))))
         return error, error <= self.tol.astype(error.dtype)

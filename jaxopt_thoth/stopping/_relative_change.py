@@ -4,7 +4,7 @@ from jaxtyping import ArrayLike
 from .. import _tree
 from .._types import BoolScalar, Scalar
 from .._validate import require_nonnegative
-from ..problems import Composite
+from ..problems import AbstractProblem
 from ._base import AbstractStop, Step
 
 
@@ -25,7 +25,7 @@ class RelativeChange(AbstractStop):
         require_nonnegative(tol, "tol")
         self.tol = jnp.asarray(tol, jnp.result_type(float))
 
-    def __call__(self, problem: Composite, step: Step) -> tuple[Scalar, BoolScalar]:
+    def __call__(self, problem: AbstractProblem, step: Step) -> tuple[Scalar, BoolScalar]:
         change = _tree.norm(_tree.sub(step.params, step.previous))
         size = _tree.norm(step.params)
         error = change / jnp.maximum(size, jnp.finfo(size.dtype).tiny)

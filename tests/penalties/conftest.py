@@ -181,10 +181,6 @@ def tree_group_lasso(norm):
     return lambda s, n: p.TreeGroupLasso(s, tree(n), np.linspace(0.5, 0.8, 4), norm=norm)
 
 
-def group_l_inf_of_rows(s, n):
-    return OnMatrices(p.GroupLInf(s, np.arange(3 if n % 3 == 0 else 1)), rows=3)
-
-
 ZOO = [
     Case("Zero", lambda s, n: p.Zero()),
     Case("L1", lambda s, n: p.L1(s), shrinks_to_zero=True),
@@ -201,7 +197,6 @@ ZOO = [
     Case("L1Ball", lambda s, n: p.L1Ball(s), signed_dirichlet),
     Case("L2Ball", lambda s, n: p.L2Ball(s), in_ball),
     Case("Scaled L1", lambda s, n: s * p.L1(1.5)),
-    Case("Scaled Simplex", lambda s, n: s * p.Simplex(2.0), lambda rng, s, n: on_simplex(rng, 2.0, n)),
     Case("Translated L2", lambda s, n: p.Translated(p.L2(0.9), s * jnp.asarray(weights(n)))),
     Case("Translated Box", lambda s, n: p.Translated(p.Box(0.0, 1.0), s), lambda rng, s, n: s + rng.uniform(size=n)),
     Case("Tilted L1", lambda s, n: p.Tilted(p.L1(1.0), s * jnp.asarray(weights(n)))),
@@ -224,7 +219,6 @@ ZOO = [
     Case("SquaredL1", lambda s, n: p.SquaredL1(s)),
     Case("SparseGroupLasso", lambda s, n: p.SparseGroupLasso(0.3, s, groups(n), 1.2), shrinks_to_zero=True),
     Case("NuclearNorm wide", lambda s, n: OnMatrices(p.NuclearNorm(s), rows=2), shrinks_to_zero=True),
-    Case("NuclearNorm tall", lambda s, n: OnMatrices(p.NuclearNorm(s), rows=3), shrinks_to_zero=True),
     Case("SpectralNorm", lambda s, n: OnMatrices(p.SpectralNorm(s), rows=3), shrinks_to_zero=True),
     Case("SpectralFunction", lambda s, n: OnMatrices(p.SpectralFunction(p.SquaredL1(s)), rows=3)),
     Case("Spectraplex", lambda s, n: OnSymmetric(p.SpectralFunction(p.Simplex(s), symmetric=True)), density),
@@ -241,7 +235,6 @@ ZOO = [
     Case("FusedLasso", lambda s, n: p.FusedLasso(s, 0.2, 0.4)),
     Case("SumLargest", lambda s, n: p.SumLargest(s, min(2, n))),
     Case("GroupLInf", lambda s, n: p.GroupLInf(s, groups(n), group_weights(n)), shrinks_to_zero=True),
-    Case("GroupLInf of rows", group_l_inf_of_rows, shrinks_to_zero=True),
     Case("TreeGroupLasso of l2", tree_group_lasso("l2"), shrinks_to_zero=True),
     Case("TreeGroupLasso of linf", tree_group_lasso("linf"), shrinks_to_zero=True),
     Case("KSupport", lambda s, n: p.KSupport(s, min(2, n))),
@@ -260,10 +253,44 @@ NOT_CONVEX = [
 ]
 
 
+# What has no closed form; a law holds the lists to the penalties.
+NO_CONJUGATE = {"Indicator", "TotalVariation2D", "FusedLasso"}
+NO_SUPPORT = {"Conjugate of L1", "Conjugate of GroupLasso", "Conjugate of Box", "SpectralFunction", "Spectraplex"}
+NO_SUPPORT |= {"Indicator", "Cone", "Composed rotation", "Composed sums"}
+NO_SUBGRADIENT = NO_SUPPORT | {"TotalVariation1D", "TotalVariation2D", "FusedLasso"}
+NO_SUPPORT |= {"LogDet"}
+# No scaling need reach the domain of the conjugate.
+UNSCALABLE = {"Tilted L1", "Tilted Simplex", "Conjugate of L1", "Conjugate of GroupLasso", "Conjugate of Box"}
+UNSCALABLE |= {"LogBarrier", "LogDet", "Max", "SumLargest"} | NO_CONJUGATE
+# The prox commutes with permutations of the entries, and in SYMMETRIC with their signs.
+SYMMETRIC = {"L1", "L2Squared", "L2", "ElasticNet", "L1Ball", "L2Ball", "Huber", "LInf", "SquaredL1", "KSupport"}
+SYMMETRIC |= {"MCP", "SCAD", "LogSum", "L0", "LHalf", "LTwoThirds", "CappedL1", "Slope"}
+PERMUTABLE = SYMMETRIC | {"Simplex", "LogBarrier", "NegativeEntropy", "Hinge", "Pinball", "Max", "SumLargest"}
+TAKES_NO_ENTRIES = (SYMMETRIC | {"Simplex", "TotalVariation1D", "Hinge"}) - {"KSupport"}
+
+# The cases of a law, by the name of its argument.
+CASES = {
+    "any_case": lambda case: True,
+    "case": lambda case: case in ZOO,
+    "folded": lambda case: case in NOT_CONVEX,
+    "with_conjugate": lambda case: case in ZOO and case.name not in NO_CONJUGATE,
+    "with_support": lambda case: case in ZOO and case.name not in NO_SUPPORT,
+    "with_subgradient": lambda case: case in ZOO and case.name not in NO_SUBGRADIENT,
+    "scalable": lambda case: case in ZOO and case.name not in UNSCALABLE,
+    "critical": lambda case: case.shrinks_to_zero,
+    "indicator": lambda case: case in ZOO and case.penalty().is_indicator,
+    # Moreau's difference of infinite entries is none.
+    "separable": lambda case: case.penalty().is_separable and not case.name.startswith("Conjugate"),
+    "symmetric": lambda case: case.name in SYMMETRIC,
+    "permutable": lambda case: case.name in PERMUTABLE,
+    "takes_no_entries": lambda case: case.name in TAKES_NO_ENTRIES,
+}
+
+
 def pytest_generate_tests(metafunc):
-    if "case" in metafunc.fixturenames:
-        metafunc.parametrize("case", ZOO, ids=[case.name for case in ZOO])
-    if "any_case" in metafunc.fixturenames:
-        metafunc.parametrize("any_case", ZOO + NOT_CONVEX, ids=[case.name for case in ZOO + NOT_CONVEX])
-    if "folded" in metafunc.fixturenames:
-        metafunc.parametrize("folded", NOT_CONVEX, ids=[case.name for case in NOT_CONVEX])
+    for name in CASES.keys() & set(metafunc.fixturenames):
+        cases = [case for case in ZOO + NOT_CONVEX if CASES[name](case)]
+        metafunc.parametrize(name, cases, ids=[case.name for case in cases])
+    if "closed_forms" in metafunc.fixturenames:
+        lists = {"conjugate": NO_CONJUGATE, "support": NO_SUPPORT, "minimal_subgradient": NO_SUBGRADIENT}
+        metafunc.parametrize("closed_forms", [(ZOO, lists)], ids=["lists"])

@@ -1,5 +1,6 @@
 """Penalties on groups, trees and the largest entries, against general solvers of the same problem stated plainly."""
 
+import functools
 import itertools
 
 import jax
@@ -17,6 +18,8 @@ X = jnp.asarray(np.random.default_rng(3).normal(size=(8, N)) * np.array([0.2, 0.
 TREE = [[0, 1, 2, 3], [3], [1, 2], [2, 1]]
 WEIGHTS = np.array([0.5, 1.0, 0.3, 0.4])
 GROUPS = [0, 1, 0, 2, 1]
+# One program for many small things: op by op, each would be compiled by itself.
+quickly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def slsqp(objective, start, constraints):
@@ -104,7 +107,7 @@ PLAIN = [
 
 @pytest.mark.parametrize("penalty, plain", PLAIN, ids=lambda item: type(item).__name__)
 def test_prox_against_a_general_solver(penalty, plain):
-    found = jax.jit(jax.vmap(lambda x: penalty.prox(x, STEP)))(X)
+    found = quickly(jax.vmap(lambda x: penalty.prox(x, STEP)))(X)
     np.testing.assert_allclose(found, np.stack([plain(x) for x in np.asarray(X)]), atol=2e-6)
 
 
@@ -122,20 +125,22 @@ def test_prox_against_a_general_solver(penalty, plain):
     ],
 )
 def test_values(penalty, value):
-    np.testing.assert_allclose(penalty.value(jnp.asarray([3.0, 0.0, -4.0, 0.0])), value, rtol=1e-15)
+    np.testing.assert_allclose(
+        quickly(lambda x: penalty.value(x))(jnp.asarray([3.0, 0.0, -4.0, 0.0])), value, rtol=1e-15
+    )
 
 
 def test_k_support_norm_is_dual_to_the_largest(rng):
     """The square is the largest `2 <u, x> - |u|_(k)^2`, here where `2 |u|_(k)^2` is the gradient of the square."""
     x = jnp.asarray(rng.normal(size=(20, N)))
     for k in (1, 2, 3, N):
-        penalty = p.KSupport(1.0, k)
-        value, u = jax.vmap(jax.value_and_grad(penalty.value))(x)
-        dual = jnp.sort(jnp.abs(u))[:, N - k :]
-        np.testing.assert_allclose(jnp.sum(u * x, 1) - 0.5 * jnp.sum(dual**2, 1), value, rtol=1e-13)
         # A vector of k entries is its own decomposition.
-        few = jnp.where(jnp.arange(N) < k, x, 0)
-        np.testing.assert_allclose(jax.vmap(penalty.value)(few), 0.5 * jnp.sum(few**2, 1), rtol=1e-13)
+        few = jnp.where(jnp.arange(N)[None] < k, x, 0)
+        slopes = quickly(jax.vmap(jax.value_and_grad(lambda x, k=k: p.KSupport(1.0, k).value(x))))
+        value, u = jax.tree.map(np.asarray, slopes(jnp.concatenate([x, few])))
+        dual = np.sort(np.abs(u[:20]))[:, N - k :]
+        np.testing.assert_allclose(np.sum(u[:20] * x, 1) - 0.5 * np.sum(dual**2, 1), value[:20], rtol=1e-13)
+        np.testing.assert_allclose(value[20:], 0.5 * jnp.sum(few**2, 1), rtol=1e-13)
 
 
 def test_one_penalty_is_another_in_its_limits(rng):
@@ -153,50 +158,69 @@ def test_one_penalty_is_another_in_its_limits(rng):
         (p.KSupport(0.7, 1), p.SquaredL1(0.7)),
         (p.KSupport(0.7, 4), p.L2Squared(0.7)),
     ]
-    for left, right in pairs:
-        np.testing.assert_allclose(left.prox(x, 0.5), right.prox(x, 0.5), atol=1e-14)
-        np.testing.assert_allclose(left.value(x), right.value(x), rtol=1e-13)
-    for left, right in pairs[2:8]:
-        np.testing.assert_allclose(left.dual_scale(x), right.dual_scale(x), rtol=1e-13)
-        np.testing.assert_allclose(left.conjugate(x), right.conjugate(x))
+
+    @quickly
+    def observe():
+        def of(penalty, with_dual):
+            seen = {"prox": penalty.prox(x, 0.5), "value": penalty.value(x)}
+            return seen | ({"scale": penalty.dual_scale(x), "conjugate": penalty.conjugate(x)} if with_dual else {})
+
+        return [[of(penalty, 2 <= i < 8) for penalty in pair] for i, pair in enumerate(pairs)]
+
+    for left, right in observe():
+        for name in left:
+            np.testing.assert_allclose(left[name], right[name], rtol=1e-13, atol=1e-14, err_msg=name)
 
 
 def test_zero_strengths_are_no_penalty():
     x = jnp.asarray([3.0, 0.0, -4.0, 3.0])
-    for penalty in (
+    penalties = (
         p.SumLargest(0, 2),
         p.GroupLInf(0, [0, 0, 1, 1]),
         p.GroupLInf(1, [0, 0, 1, 1], 0),
         p.TreeGroupLasso(0, TREE),
         p.TreeGroupLasso(1, TREE, 0, norm="linf"),
         p.KSupport(0, 2),
-    ):
-        np.testing.assert_array_equal(penalty.prox(x, 1.0), x)
-        np.testing.assert_array_equal(penalty.minimal_subgradient(x, x), x)
-        assert penalty.conjugate(x) == jnp.inf and penalty.conjugate(0 * x) == 0
+    )
+
+    @quickly
+    def observe():
+        return [(q.prox(x, 1.0), q.minimal_subgradient(x, x), q.conjugate(x), q.conjugate(0 * x)) for q in penalties]
+
+    for prox, least, conjugate, conjugate_at_zero in observe():
+        np.testing.assert_array_equal(prox, x)
+        np.testing.assert_array_equal(least, x)
+        assert conjugate == jnp.inf and conjugate_at_zero == 0
 
 
 def test_rows_go_with_their_coordinate(rng):
     x, gradient = (jnp.asarray(rng.normal(size=(4, 3))) for _ in range(2))
-    by_rows = p.GroupLInf(0.7, np.arange(4))
-    np.testing.assert_allclose(by_rows.prox(x, 0.5), jax.vmap(lambda row: p.LInf(0.7).prox(row, 0.5))(x), atol=1e-15)
+    of_row = jax.vmap(lambda row: p.LInf(0.7).prox(row, 0.5))
+    by_rows, one_by_one = quickly(lambda: (p.GroupLInf(0.7, np.arange(4)).prox(x, 0.5), of_row(x)))()
+    np.testing.assert_allclose(by_rows, one_by_one, atol=1e-15)
     tree, ids = [[0, 1, 2], [1]], [0, 1, 0, 1]
     spread = lambda rows: [3 * i + j for i in rows for j in range(3)]
-    for on_rows, on_entries in [
+    pairs = [
         (p.GroupLInf(0.7, ids), p.GroupLInf(0.7, np.repeat(ids, 3))),
         (p.GroupLasso(0.7, ids), p.GroupLasso(0.7, np.repeat(ids, 3))),
         (p.SparseGroupLasso(0.1, 0.7, ids), p.SparseGroupLasso(0.1, 0.7, np.repeat(ids, 3))),
         (p.TreeGroupLasso(0.7, tree), p.TreeGroupLasso(0.7, [spread(g) for g in tree])),
         (p.TreeGroupLasso(0.7, tree, norm="linf"), p.TreeGroupLasso(0.7, [spread(g) for g in tree], norm="linf")),
-    ]:
-        z, flat = on_rows.prox(x, 0.5), on_entries.prox(x.reshape(-1), 0.5)
-        np.testing.assert_array_equal(z.reshape(-1), flat)
-        least = on_rows.minimal_subgradient(z, gradient)
-        np.testing.assert_array_equal(least.reshape(-1), on_entries.minimal_subgradient(flat, gradient.reshape(-1)))
-        for method in ("value", "dual_scale", "critical_strength"):
-            np.testing.assert_allclose(
-                getattr(on_rows, method)(x), getattr(on_entries, method)(x.reshape(-1)), rtol=1e-13
-            )
+    ]
+
+    @quickly
+    def observe():
+        def of(penalty, flat):
+            cut = (lambda part: part.reshape(-1)) if flat else lambda part: part
+            z = penalty.prox(cut(x), 0.5)
+            seen = {"prox": z.reshape(-1), "least": penalty.minimal_subgradient(z, cut(gradient)).reshape(-1)}
+            return seen | {n: getattr(penalty, n)(cut(x)) for n in ("value", "dual_scale", "critical_strength")}
+
+        return [(of(on_rows, False), of(on_entries, True)) for on_rows, on_entries in pairs]
+
+    for on_rows, on_entries in observe():
+        for name in on_rows:
+            np.testing.assert_allclose(on_rows[name], on_entries[name], rtol=1e-13, atol=1e-15, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype, atol", [(jnp.float32, 2e-4), (jnp.float64, 1e-12)])
@@ -207,21 +231,21 @@ def test_large_prox_is_stationary(dtype, atol, rng):
     points = np.stack([smooth, np.round(2 * smooth), smooth * np.exp(-10 * rng.uniform(size=n))])
     tree = [np.arange(n), *np.array_split(np.arange(n), 30), *np.array_split(np.arange(n), 300)]
     strengths = np.sort(rng.uniform(size=n))[::-1].astype(dtype)
-    for penalty in (
+    penalties = (
         p.SumLargest(dtype(0.3), 100),
         p.GroupLInf(dtype(3.0), rng.integers(0, 100, n)),
         p.TreeGroupLasso(dtype(0.8), tree),
         p.TreeGroupLasso(dtype(0.8), tree, norm="linf"),
         p.KSupport(dtype(0.3), 100),
         p.Slope(strengths),
-    ):
+    )
 
-        @jax.jit
-        def residual(x, penalty=penalty):
-            z = penalty.prox(x, 1.0)
-            return jnp.max(jnp.abs(penalty.minimal_subgradient(z, z - x)))
+    def residual(penalty, x):
+        z = penalty.prox(x, 1.0)
+        return jnp.max(jnp.abs(penalty.minimal_subgradient(z, z - x)))
 
-        assert max(residual(jnp.asarray(x, dtype)) for x in points) < atol, type(penalty).__name__
+    residuals = quickly(lambda x: [residual(penalty, x) for penalty in penalties])
+    assert max(max(residuals(jnp.asarray(x, dtype))) for x in points) < atol
 
 
 def test_slope_subgradient_at_ties(rng):
@@ -230,16 +254,21 @@ def test_slope_subgradient_at_ties(rng):
     penalty = p.Slope([2.0, 1.5, 1.0, 0.9, 0.5, 0.4, 0.1, 0.0])
     gradients = jnp.asarray(np.concatenate([rng.normal(size=(20, 8)), rng.integers(-2, 3, size=(20, 8))]))
     limit = lambda g: (x - penalty.prox(x - 1e-6 * g, 1e-6)) / 1e-6
-    found = jax.vmap(lambda g: penalty.minimal_subgradient(x, g))(gradients)
-    np.testing.assert_allclose(found, jax.vmap(limit)(gradients), atol=1e-8)
+    both = quickly(jax.vmap(lambda g: (penalty.minimal_subgradient(x, g), limit(g))))
+    np.testing.assert_allclose(*both(gradients), atol=1e-8)
 
 
 def test_critical_factor_of_slope(rng):
     strengths = np.array([1.0, 0.5, 0.25, 0.0])
-    for gradient in rng.normal(size=(5, 4)):
-        factor = p.Slope(strengths).critical_strength(jnp.asarray(gradient))
-        prox = lambda scale, g=gradient: p.Slope(scale * strengths).prox(jnp.asarray(-g), 1.0)
-        assert not prox(factor * (1 + 1e-12)).any() and prox(0.999 * factor).any()
+
+    @quickly
+    @jax.vmap
+    def around_the_factor(gradient):
+        factor = p.Slope(strengths).critical_strength(gradient)
+        return [p.Slope(scale * factor * strengths).prox(-gradient, 1.0) for scale in (1 + 1e-12, 0.999)]
+
+    at, below = around_the_factor(jnp.asarray(rng.normal(size=(5, 4))))
+    assert not at.any() and below.any(1).all()
     assert p.Slope([0.0, 0.0]).critical_strength(jnp.ones(2)) == jnp.inf
 
 

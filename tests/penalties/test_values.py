@@ -69,7 +69,7 @@ def test_values(penalty, value):
 
 
 @pytest.mark.parametrize(
-    "penalty, separable, indicator",
+    "penalty, entrywise, is_set",
     [
         (p.Zero(), True, False),
         (p.L1(1), True, False),
@@ -95,8 +95,8 @@ def test_values(penalty, value):
         (p.SeparableSum([p.Simplex(), p.Box(0, 1)]), False, True),
     ],
 )
-def test_traits(penalty, separable, indicator):
-    assert (penalty.is_separable, penalty.is_convex, penalty.is_indicator) == (separable, True, indicator)
+def test_traits(penalty, entrywise, is_set):
+    assert (penalty.is_separable, penalty.is_convex, penalty.is_indicator) == (entrywise, True, is_set)
     assert penalty.is_feasible()
 
 
