@@ -63,9 +63,10 @@ def solve(
 
 def require_parts(problem: Any, solver: Any, stop: Any, adjoint: Any) -> None:
     """Raise `TypeError` for an argument that is not of its kind."""
-    _require(problem, AbstractProblem, "problem", "Composite(smooth, penalty)")
     _require(solver, AbstractSolver, "solver", "ProximalGradient()")
     kind = solver.problem_kind
+    if not isinstance(problem, AbstractProblem):
+        _require(problem, kind, "problem", "Composite(smooth, penalty)")
     if not isinstance(problem, kind):
         raise TypeError(
             f"{type(solver).__name__} solves a {kind.__name__}, got a {type(problem).__name__}; pass another solver."
