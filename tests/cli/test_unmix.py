@@ -173,6 +173,7 @@ def test_an_interruption_leaves_nothing_behind(path, tmp_path, monkeypatch, inte
     assert [entry.name for entry in tmp_path.iterdir()] == ["scene.npz"]
 
 
+@pytest.mark.slow
 def test_library_and_file_are_float32_friendly(tmp_path, scene):
     with jax.enable_x64(False):
         save_scene(tmp_path / "single.npz", Scene(jnp.asarray(scene.pixels, jnp.float32), 12, 10))

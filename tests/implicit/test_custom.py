@@ -29,8 +29,6 @@ def by_numpy_like(start, strength, targets):
 
 WAYS = {
     "argmin": custom_argmin(ridge)(by_numpy_like),
-    "argmin by CG": custom_argmin(ridge, linear_solver=lx.CG(rtol=1e-12, atol=1e-12))(by_numpy_like),
-    "root": custom_root(jax.grad(ridge))(by_numpy_like),
     "root by GMRES": custom_root(jax.grad(ridge), linear_solver=lx.GMRES(rtol=1e-12, atol=1e-12, restart=5))(
         by_numpy_like
     ),

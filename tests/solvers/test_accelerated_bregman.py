@@ -59,6 +59,7 @@ def _design():
     )
 
 
+@pytest.mark.slow
 def test_optimal_design_in_as_few_steps_as_the_reference_code():
     """The instance of the authors' code (80 x 200): to a gap of 1e-2, 83 steps of the plain and 13 of this method."""
     problem, start = _design(), jnp.full(200, 1 / 200)

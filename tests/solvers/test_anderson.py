@@ -75,6 +75,7 @@ def test_batches_modes_and_hand_driven_steps_agree():
     np.testing.assert_allclose(jt.solve(LASSO, solver, START, mode="scan").params, params, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_derivatives_implicit_and_unrolled_agree_with_finite_differences():
     def fit(strength, adjoint):
         problem = jt.Composite(SQUARED, penalties.L1(strength))

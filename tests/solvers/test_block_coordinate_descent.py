@@ -113,6 +113,7 @@ def test_derivatives_and_batches():
     assert jnp.all(rows[3] == 0)
 
 
+@pytest.mark.slow
 def test_unrolled_derivatives_pass_through_the_epochs():
     def fit(strength):
         problem = jt.Composite(SQUARED, penalties.L1(strength))

@@ -172,6 +172,7 @@ def test_an_equilibrium_in_a_box_and_a_closed_over_field():
     np.testing.assert_allclose(jax.jacobian(fit)(jnp.array([1.0, -0.52])), [[0, 0], [0, -10]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_modes_dtypes_and_unrolled_derivatives():
     game, start = MatrixGame(SCISSORS), uniform((3, 3))
     solver = jt.MirrorProx(ENTROPIES, 0.3, max_steps=30, tol=0.0)

@@ -236,6 +236,7 @@ def test_derivative_of_the_solution_is_that_of_the_projected_method():
     np.testing.assert_allclose(peer, (exact(1.3 + 1e-5) - exact(1.3 - 1e-5)) / 2e-5, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_unrolled_derivative_approaches_the_implicit_one():
     def loss(scale, adjoint, tol):
         problem = jt.Composite(jt.LinearModel(losses.Squared(), X[:, :3], scale * Y), penalties.Simplex())

@@ -73,6 +73,7 @@ def test_forward_mode_and_closures_over_what_is_differentiated(slopes):
     np.testing.assert_allclose(tangent, difference, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_unrolled_and_constant_paths(slopes):
     solver = jt.ProximalGradient(tol=1e-11, max_steps=300)
     total = lambda s, adjoint: jnp.sum(jt.solve_path(lasso, s, solver, START, adjoint=adjoint).params ** 2)

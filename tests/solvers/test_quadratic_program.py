@@ -237,6 +237,7 @@ def test_the_general_linear_solver_agrees():
     np.testing.assert_allclose(push(implicit.Implicit()), push(implicit.Implicit(lineax.LU())), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_modes_hands_and_float32_agree(batch):
     problem = jt.QuadraticProgram(*PROGRAMS[3])
     solver = jt.OSQP(max_steps=6)

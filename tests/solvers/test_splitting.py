@@ -172,6 +172,7 @@ def test_float32_over_a_batch_of_strengths(solver, fused_reference):
     np.testing.assert_array_equal(batch.params[0][2], 0)
 
 
+@pytest.mark.slow
 def test_in_a_scan_the_steps_and_their_derivative_are_the_same():
     def run(strength, adjoint, mode):
         solver = jt.ChambollePock(tol=1e-9, max_steps=300)

@@ -100,6 +100,7 @@ def test_results_keys_and_single_precision():
     np.testing.assert_allclose(params, found.params, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_identity_behind_the_variance_is_exact():
     """`E D(x*, x_new) = D(x*, x) - eta D_f(x*, x) - eta (f_eta(x) - inf f_eta) + eta^2 variance`, at any x.
 
@@ -125,6 +126,7 @@ def test_the_identity_behind_the_variance_is_exact():
     assert np.all(jax.vmap(lambda z: stochastic_objective(term, h, eta, z))(others) >= least)
 
 
+@pytest.mark.slow
 def test_the_variance_of_euclidean_steps():
     """`sup_x E|g|^2 / 2 - (f(x) - f*) / eta`: for unit curvature half the variance of the noise, whatever eta."""
     points = jnp.asarray(RNG.normal(size=(7, 2)))

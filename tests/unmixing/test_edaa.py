@@ -136,6 +136,7 @@ def test_a_full_rank_is_a_rotation(pixels: np.ndarray) -> None:
     np.testing.assert_allclose(both[0].abundances, both[1].abundances, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_member_does_not_depend_on_how_members_are_chunked(pixels: np.ndarray) -> None:
     settings: dict[str, Any] = {"key": jax.random.key(4), "ensemble": 4, "num_steps": 6, "selection": "least_coherent"}
     one, two, four = (unmixing.edaa(pixels, 3, chunk=chunk, **settings) for chunk in (1, 2, 4))
@@ -144,6 +145,7 @@ def test_a_member_does_not_depend_on_how_members_are_chunked(pixels: np.ndarray)
         np.testing.assert_allclose(one.abundances, other.abundances, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_chosen_run_is_run_again_where_abundances_of_all_are_not_kept(pixels: np.ndarray) -> None:
     # 24 endmembers of 4 runs are more numbers a pixel than half the 12 bands, 3 of 2 runs are not.
     for ensemble, p in ((4, 6), (2, 3)):
@@ -154,6 +156,7 @@ def test_the_chosen_run_is_run_again_where_abundances_of_all_are_not_kept(pixels
         np.testing.assert_allclose((residual**2).sum(), found.diagnostics["fit_l2"][chosen], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_scale_of_the_scene_and_of_each_pixel_does_not_matter(pixels: np.ndarray) -> None:
     key = jax.random.key(0)
     shade = np.random.default_rng(0).uniform(0.2, 3, pixels.shape[1])
