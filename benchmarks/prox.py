@@ -55,7 +55,9 @@ def gradient(function: Callable) -> Callable:
     return jax.grad(lambda x: jnp.sum(function(x) ** 2) / 2)
 
 
-def row(operator: str, shape: tuple[int, ...], what: str, dtype: Any, times: dict[str, float], error: float | None) -> dict:
+def row(
+    operator: str, shape: tuple[int, ...], what: str, dtype: Any, times: dict[str, float], error: float | None
+) -> dict:
     (_, ours), (peer, theirs) = times.items()
     return {
         "operator": operator,
