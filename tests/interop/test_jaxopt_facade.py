@@ -225,6 +225,7 @@ def test_auxiliary_outputs_and_gradients_of_your_own():
     same(found.state.aux["residual"], step.state.aux["residual"], 1e-8)
 
 
+@pytest.mark.slow
 def test_unrolled_derivatives_both_ways_and_what_the_function_closes_over():
     def solution(strength, implicit):
         scale = 1 + strength

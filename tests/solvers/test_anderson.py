@@ -61,6 +61,7 @@ def test_the_error_is_that_of_what_is_returned():
     assert jnp.linalg.norm(residual) / scale <= 1e-11
 
 
+@pytest.mark.slow
 def test_batches_modes_and_hand_driven_steps_agree():
     problems = jax.vmap(lambda s: jt.Composite(SQUARED, penalties.L1(s)))(jnp.array([0.02, 0.05]))
     solver = AndersonAcceleration(jt.ProximalGradient(accelerated=False, line_search=False, tol=1e-4, max_steps=200))

@@ -85,6 +85,7 @@ def test_a_full_table_merges_and_stays_honest(variant, reference):
     assert ON_SIMPLEX.penalty.value(solution.params) == 0
 
 
+@pytest.mark.slow
 def test_modes_and_the_hand_driven_loop_give_the_same_iterates():
     solver = jt.FrankWolfe("pairwise", tol=1e-3, max_steps=60)
     step = jax.jit(lambda params, state: solver.step(ON_SIMPLEX, params, state))
@@ -121,6 +122,7 @@ def test_derivatives_of_the_solution_agree_with_finite_differences():
 
 
 @pytest.mark.parametrize(("variant", "step"), [("standard", "short"), ("standard", "backtracking")])
+@pytest.mark.slow
 def test_unrolled_derivatives_pass_through_the_steps(variant, step):
     def fit(y):
         problem = jt.Composite(jt.LinearModel(losses.Squared(), X, y), penalties.Simplex())

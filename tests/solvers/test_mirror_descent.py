@@ -190,6 +190,7 @@ def test_exponentiated_gradient_plus_minus_starts_where_it_is_told():
     np.testing.assert_allclose(params, 2 * (new.weights[:N] - new.weights[N:]), atol=1e-15)
 
 
+@pytest.mark.slow
 def test_modes_hand_driven_steps_and_batches_agree():
     solver = jt.MirrorDescent(ENTROPY, tol=1e-3, max_steps=150)
     params, state = UNIFORM, solver.init(PROBLEM, UNIFORM)

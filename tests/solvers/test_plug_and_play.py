@@ -117,6 +117,7 @@ def test_a_start_at_the_solution_stays(method):
     np.testing.assert_allclose(problem.value(exact), 0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_modes_batches_and_single_precision_agree():
     problem = Denoised(SQUARED, lambda w: jnp.tanh(MIXING @ w), STEP)
     expected = solved(problem, PlugAndPlay(tol=1e-10)).params
@@ -135,6 +136,7 @@ def test_modes_batches_and_single_precision_agree():
         np.testing.assert_allclose(low.params, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_unrolled_derivatives_approach_the_implicit_ones():
     solver = PlugAndPlay(tol=0.0, max_steps=150)
     loss = lambda scale, adjoint: jnp.sum(
