@@ -1,13 +1,10 @@
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import lineax as lx
 
-from .. import _tree
-from .._types import Params, Scalar
-from ._root import attach_root
+from .._types import Scalar
+from ._root import differentiate
 
 
 def custom_argmin(
@@ -30,16 +27,4 @@ def custom_argmin(
         >>> print(jax.jacobian(solve, argnums=1)(jnp.zeros(2), 1.0))
         [-0.75 -0.75]
     """
-    gradient = jax.grad(objective)
-
-    def decorate(solver: Callable) -> Callable:
-        @functools.wraps(solver)
-        def solve(start: Params, *arguments: Any) -> Any:
-            found = solver(*_tree.stop_gradient((start, *arguments)))
-            root, aux = found if has_aux else (found, None)
-            attached = attach_root(gradient, root, arguments, linear_solver, symmetric=True)
-            return (attached, _tree.stop_gradient(aux)) if has_aux else attached
-
-        return solve
-
-    return decorate
+    return lambda solver: differentiate(solver, jax.grad(objective), linear_solver, has_aux, symmetric=True)

@@ -1,12 +1,9 @@
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import lineax as lx
 
-from .. import _tree
 from .._types import Params
-from ._root import attach_root
+from ._root import differentiate
 
 
 def custom_root(
@@ -36,14 +33,4 @@ def custom_root(
         0.25
     """
 
-    def decorate(solver: Callable) -> Callable:
-        @functools.wraps(solver)
-        def solve(start: Params, *arguments: Any) -> Any:
-            found = solver(*_tree.stop_gradient((start, *arguments)))
-            root, aux = found if has_aux else (found, None)
-            attached = attach_root(optimality, root, arguments, linear_solver)
-            return (attached, _tree.stop_gradient(aux)) if has_aux else attached
-
-        return solve
-
-    return decorate
+    return lambda solver: differentiate(solver, optimality, linear_solver, has_aux)

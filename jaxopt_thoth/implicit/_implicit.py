@@ -97,7 +97,7 @@ class Implicit(AbstractAdjoint):
             tol = jnp.zeros_like(tol)
         linearization = Linearization(problem, params, step)
         if self.linear_solver is not None:
-            return _lineax_solve(linearization.jacobian, rhs, self.linear_solver)
+            return linear_solve(linearization.residual, rhs, self.linear_solver)
         return linearization.solve(rhs, self._symmetric_solve(problem, params, step, linearization, tol))
 
     def polished(self, problem: AbstractProblem, params: Params, step: Scalar, tol: Scalar) -> Params:
@@ -129,9 +129,3 @@ class Implicit(AbstractAdjoint):
             return conjugate_gradient(matvec, b, rtol=rtol, max_steps=max_steps, start=start)
 
         return solve
-
-
-def _lineax_solve(jacobian: Callable[[Params], Params], rhs: Params, solver: lx.AbstractLinearSolver) -> Params:
-    matvec = lambda v: _tree.sub(v, jacobian(v))
-    operator = lx.FunctionLinearOperator(matvec, jax.eval_shape(lambda: rhs))
-    return lx.linear_solve(operator, rhs, solver).value

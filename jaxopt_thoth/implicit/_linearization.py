@@ -39,6 +39,10 @@ class Linearization:
         """`P (I - s H) v`, the derivative of T in w."""
         return self.prox_jacobian(self.forward(v))
 
+    def residual(self, v: Params) -> Params:
+        """`(I - P (I - s H)) v`."""
+        return _tree.sub(v, self.jacobian(v))
+
     def symmetrized(self, v: Params) -> Params:
         """`(P (I - P) + s P H P) v`."""
         a = self.prox_jacobian(v)

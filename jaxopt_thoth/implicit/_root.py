@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,25 @@ import lineax as lx
 from .. import _tree
 from .._types import Params
 from ._linear_solve import linear_solve
+
+
+def differentiate(
+    solver: Callable,
+    optimality: Callable[..., Params],
+    linear_solver: lx.AbstractLinearSolver | None,
+    has_aux: bool,
+    symmetric: bool = False,
+) -> Callable:
+    """`solver(start, *arguments)` with the derivatives of the root of `optimality` that it finds."""
+
+    @functools.wraps(solver)
+    def solve(start: Params, *arguments: Any) -> Any:
+        found = solver(*_tree.stop_gradient((start, *arguments)))
+        root, aux = found if has_aux else (found, None)
+        attached = attach_root(optimality, root, arguments, linear_solver, symmetric)
+        return (attached, _tree.stop_gradient(aux)) if has_aux else attached
+
+    return solve
 
 
 def attach_root(

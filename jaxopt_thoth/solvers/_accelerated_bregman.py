@@ -14,13 +14,14 @@ from ._base import AbstractSolver
 from ._bregman_step import (
     check_geometry,
     distance_between,
-    inverse_curvature,
     inverse_relative_curvature,
     MAX_TRIALS,
     move,
     residual_norm,
 )
-from ._mirror_descent import check_settings, require_mirror_map
+from ._inverse_curvature import inverse_curvature_along
+from ._mirror_descent import require_mirror_map
+from ._settings import check_settings
 
 
 class AcceleratedBregmanState(eqx.Module):
@@ -186,7 +187,7 @@ class AcceleratedBregmanProximalGradient(AbstractSolver):
             smoothness=smoothness.astype(dtype),
             count=jnp.zeros((), jnp.int32),
             gradient_norm=_tree.norm(gradient),
-            residual_step=inverse_curvature(problem, params, gradient).astype(dtype),
+            residual_step=inverse_curvature_along(problem, params, gradient).astype(dtype),
             failed=jnp.asarray(False),
         )
 
@@ -234,7 +235,7 @@ class AcceleratedBregmanProximalGradient(AbstractSolver):
         return jnp.where(state.failed, jnp.nan, residual / jnp.maximum(1, state.gradient_norm))
 
     def fixed_point_step(self, problem: Composite, params: Params, state: AcceleratedBregmanState) -> Scalar:
-        return inverse_curvature(problem, params, state.gradient)
+        return inverse_curvature_along(problem, params, state.gradient)
 
     def for_unrolling(self) -> Self:
         return type(self)(

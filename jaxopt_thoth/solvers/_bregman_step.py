@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from .. import _tree
 from .._loop import while_loop
@@ -14,6 +13,7 @@ from .._types import BoolScalar, IntScalar, Params, Scalar
 from .._validate import concrete
 from ..mirror import AbstractMirrorMap
 from ..problems import Composite
+from ._inverse_curvature import guarded_ratio
 
 
 MAX_TRIALS = 60
@@ -122,23 +122,12 @@ def _backtrack(
     return while_loop(failed, shorten, attempt(problem, mirror_map, point, step_size))
 
 
-def inverse_curvature(problem: Composite, params: Params, gradient: Params) -> Scalar:
-    """Inverse Euclidean curvature of f along its gradient, at least 1 / L; 1 where that says nothing."""
-    return _ratio(_tree.squared_norm(gradient), problem.smooth.hvp(params, gradient), gradient)
-
-
 def inverse_relative_curvature(
     problem: Composite, mirror_map: AbstractMirrorMap, params: Params, dual: Params, gradient: Params
 ) -> Scalar:
     """Inverse curvature of f relative to the mirror map, along the step that starts from `params`."""
     _, direction = jax.jvp(mirror_map.from_dual, (dual,), (gradient,))
-    return _ratio(_tree.vdot(direction, gradient), problem.smooth.hvp(params, direction), direction)
-
-
-def _ratio(numerator: Scalar, product: Params, direction: Params) -> Scalar:
-    curvature = _tree.vdot(direction, product)
-    guess = numerator / jnp.where(curvature > 0, curvature, 1)
-    return lax.stop_gradient(jnp.where((guess > 0) & (curvature > 0) & jnp.isfinite(guess), guess, 1))
+    return guarded_ratio(_tree.vdot(direction, gradient), problem.smooth.hvp(params, direction), direction)
 
 
 def residual_norm(problem: Composite, params: Params, gradient: Params, step: Scalar) -> Scalar:

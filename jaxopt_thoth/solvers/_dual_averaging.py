@@ -10,8 +10,10 @@ from .._types import IntScalar, Params, Scalar
 from ..mirror import AbstractMirrorMap
 from ..problems import Composite
 from ._base import AbstractSolver
-from ._bregman_step import check_geometry, inverse_curvature, move, residual_norm
-from ._mirror_descent import check_settings, require_mirror_map, valid_step
+from ._bregman_step import check_geometry, move, residual_norm
+from ._inverse_curvature import inverse_curvature_along
+from ._mirror_descent import require_mirror_map, valid_step
+from ._settings import check_settings
 from ._step_rule import AbstractStepRule, as_rule, StepInfo
 
 
@@ -120,7 +122,7 @@ class DualAveraging(AbstractSolver):
             count=jnp.zeros((), jnp.int32),
             accumulated=jnp.zeros((), dtype),
             gradient_norm=_tree.norm(gradient),
-            residual_step=inverse_curvature(problem, params, gradient).astype(dtype),
+            residual_step=inverse_curvature_along(problem, params, gradient).astype(dtype),
         )
 
     def step(self, problem: Composite, params: Params, state: DualAveragingState) -> tuple[Params, DualAveragingState]:
@@ -156,4 +158,4 @@ class DualAveraging(AbstractSolver):
         return residual / jnp.maximum(1, state.gradient_norm)
 
     def fixed_point_step(self, problem: Composite, params: Params, state: DualAveragingState) -> Scalar:
-        return inverse_curvature(problem, params, state.gradient)
+        return inverse_curvature_along(problem, params, state.gradient)

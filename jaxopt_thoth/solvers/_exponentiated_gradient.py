@@ -14,7 +14,8 @@ from ..penalties import L1Ball, Simplex
 from ..problems import Composite
 from ..smooth import AbstractSmooth
 from ._base import AbstractSolver
-from ._bregman_step import inverse_curvature, residual_norm
+from ._bregman_step import residual_norm
+from ._inverse_curvature import inverse_curvature_along
 from ._mirror_descent import MirrorDescent, MirrorDescentState
 from ._step_rule import AbstractStepRule
 
@@ -136,7 +137,7 @@ class ExponentiatedGradient(AbstractSolver):
         else:
             weights = params / jnp.sum(params)
         _, gradient = problem.smooth.value_and_grad(params)
-        residual_step = inverse_curvature(problem, params, gradient)
+        residual_step = inverse_curvature_along(problem, params, gradient)
         return ExponentiatedGradientState(
             weights, self.descent.init(Composite(term, Simplex()), weights), residual_step
         )
@@ -154,7 +155,7 @@ class ExponentiatedGradient(AbstractSolver):
         return jnp.where(state.descent.failed, jnp.nan, residual / jnp.maximum(1, _tree.norm(gradient)))
 
     def fixed_point_step(self, problem: Composite, params: Params, state: ExponentiatedGradientState) -> Scalar:
-        return inverse_curvature(problem, params, self._gradient(problem, params, state))
+        return inverse_curvature_along(problem, params, self._gradient(problem, params, state))
 
     def for_unrolling(self) -> Self:
         return eqx.tree_at(lambda s: s.descent, self, self.descent.for_unrolling())

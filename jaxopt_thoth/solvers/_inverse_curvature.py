@@ -37,3 +37,15 @@ def inverse_curvature(problem: Composite, params: Params) -> Scalar:
         largest = while_loop(lambda c: c[2] < _MAX_ITERATIONS, body, carry)[1]
     good = jnp.isfinite(largest) & (largest > 0)
     return jnp.where(good, 1 / jnp.where(good, largest, 1), 1)
+
+
+def inverse_curvature_along(problem: Composite, params: Params, gradient: Params) -> Scalar:
+    """Inverse curvature of f along its gradient, at least 1 / L, so that a first trial is never timid; 1 if unknown."""
+    return guarded_ratio(_tree.squared_norm(gradient), problem.smooth.hvp(params, gradient), gradient)
+
+
+def guarded_ratio(numerator: Scalar, product: Params, direction: Params) -> Scalar:
+    """`numerator / <direction, product>` as a constant; 1 where that is not a positive number."""
+    curvature = _tree.vdot(direction, product)
+    guess = numerator / jnp.where(curvature > 0, curvature, 1)
+    return jax.lax.stop_gradient(jnp.where((guess > 0) & (curvature > 0) & jnp.isfinite(guess), guess, 1))

@@ -7,7 +7,7 @@ from jaxtyping import Array, ArrayLike
 
 from .. import _tree
 from .._types import BoolScalar, IntScalar, Params, Scalar
-from .._validate import concrete, require_nonnegative, require_positive
+from .._validate import concrete
 from ..mirror import AbstractMirrorMap
 from ..penalties import Zero
 from ..problems import Composite
@@ -16,11 +16,12 @@ from ._bregman_step import (
     attempt,
     BregmanPoint,
     check_geometry,
-    inverse_curvature,
     inverse_relative_curvature,
     residual_norm,
     search,
 )
+from ._inverse_curvature import inverse_curvature_along
+from ._settings import check_settings
 from ._step_rule import AbstractStepRule, as_rule, StepInfo
 
 
@@ -149,7 +150,7 @@ class MirrorDescent(AbstractSolver):
             count=jnp.zeros((), jnp.int32),
             accumulated=jnp.zeros((), dtype),
             gradient_norm=_tree.norm(gradient),
-            residual_step=inverse_curvature(problem, params, gradient).astype(dtype),
+            residual_step=inverse_curvature_along(problem, params, gradient).astype(dtype),
             failed=jnp.asarray(False),
         )
 
@@ -194,7 +195,7 @@ class MirrorDescent(AbstractSolver):
         return jnp.where(state.failed, jnp.nan, residual / jnp.maximum(1, state.gradient_norm))
 
     def fixed_point_step(self, problem: Composite, params: Params, state: MirrorDescentState) -> Scalar:
-        return inverse_curvature(problem, params, state.gradient)
+        return inverse_curvature_along(problem, params, state.gradient)
 
     def for_unrolling(self) -> Self:
         return type(self)(
@@ -220,18 +221,6 @@ def require_mirror_map(mirror_map: Any) -> None:
 def valid_step(step_size: Scalar) -> Scalar:
     """The step size, or NaN where a schedule or a traced setting made it negative, which would climb."""
     return jnp.where(step_size >= 0, step_size, jnp.nan)
-
-
-def check_settings(shrink: ArrayLike, growth: ArrayLike, tol: ArrayLike | None, max_steps: int) -> None:
-    """Raise `ValueError` for a setting of a search or a loop that is out of range."""
-    default = jnp.result_type(float)
-    require_positive(shrink, "shrink")
-    require_positive(1 - jnp.asarray(shrink, default), "1 - shrink")
-    require_nonnegative(jnp.asarray(growth, default) - 1, "growth - 1")
-    if tol is not None:
-        require_nonnegative(tol, "tol")
-    if max_steps < 0:
-        raise ValueError(f"max_steps must be nonnegative, got {max_steps}.")
 
 
 def check_rule(

@@ -12,8 +12,8 @@ from .._validate import require_positive
 from ..mirror import AbstractMirrorMap
 from ..problems import AbstractProblem, VariationalInequality
 from ._base import AbstractSolver
-from ._mirror_descent import check_settings, require_mirror_map
-from ._settings import refuse_unrolling
+from ._mirror_descent import require_mirror_map
+from ._settings import check_settings, refuse_unrolling
 
 
 _MAX_TRIALS = 60

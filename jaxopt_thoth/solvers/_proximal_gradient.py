@@ -2,15 +2,16 @@ from typing import Any, Self
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import ArrayLike
 
 from .. import _tree
 from .._types import Params, Scalar
-from .._validate import require_nonnegative, require_positive
+from .._validate import require_positive
 from ..problems import Composite
 from ._backtracking import attempt, search, take_point
 from ._base import AbstractSolver
+from ._inverse_curvature import inverse_curvature_along
+from ._settings import check_settings
 
 
 class ProximalGradientState(eqx.Module):
@@ -102,13 +103,7 @@ class ProximalGradient(AbstractSolver):
         default = jnp.result_type(float)
         if step_size is not None:
             require_positive(step_size, "step_size")
-        if tol is not None:
-            require_nonnegative(tol, "tol")
-        require_positive(shrink, "shrink")
-        require_nonnegative(jnp.asarray(growth, default) - 1, "growth - 1")
-        require_positive(1 - jnp.asarray(shrink, default), "1 - shrink")
-        if max_steps < 0:
-            raise ValueError(f"max_steps must be nonnegative, got {max_steps}.")
+        check_settings(shrink, growth, tol, max_steps)
         self.step_size = None if step_size is None else jnp.asarray(step_size, default)
         self.shrink = jnp.asarray(shrink, default)
         self.growth = jnp.asarray(growth, default)
@@ -225,11 +220,8 @@ class ProximalGradient(AbstractSolver):
         if self.step_size is not None:
             return self.step_size
         if self.line_search:
-            # Curvature along the gradient: at most L, so that the first trial is never timid.
             _, gradient = problem.smooth.value_and_grad_at(params, image)
-            curvature = _tree.vdot(gradient, problem.smooth.hvp(params, gradient))
-            guess = _tree.squared_norm(gradient) / jnp.where(curvature > 0, curvature, 1)
-            return lax.stop_gradient(jnp.where((guess > 0) & (curvature > 0) & jnp.isfinite(guess), guess, 1))
+            return inverse_curvature_along(problem, params, gradient)
         lipschitz = problem.smooth.lipschitz()
         if lipschitz is None:
             raise ValueError(

@@ -14,6 +14,7 @@ from ..implicit._linearization import Linearization
 from ..problems import Composite
 from ._backtracking import Point, search, take_point
 from ._base import AbstractSolver
+from ._inverse_curvature import inverse_curvature_along
 from ._relative_error import relative_error
 from ._settings import count_setting, refuse_unrolling, tolerance_setting
 
@@ -115,9 +116,7 @@ class SemismoothNewton(AbstractSolver):
         dtype = _tree.dtype_of(params)
         point = take_point(problem, params, problem.smooth.image(params))
         if self.step_size is None:
-            curvature = _tree.vdot(point.gradient, problem.smooth.hvp(params, point.gradient))
-            guess = _tree.squared_norm(point.gradient) / jnp.where(curvature > 0, curvature, 1)
-            step_size = jnp.where((guess > 0) & (curvature > 0) & jnp.isfinite(guess), guess, 1)
+            step_size = inverse_curvature_along(problem, params, point.gradient)
         else:
             step_size = self.step_size
         inf = jnp.asarray(jnp.inf, dtype)

@@ -1,10 +1,11 @@
 """Checks that the settings of several solvers share."""
 
+import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from .. import _tree
 from .._types import Scalar
-from .._validate import require_nonnegative
+from .._validate import require_nonnegative, require_positive
 
 
 def tolerance_setting(tol: ArrayLike | None) -> Scalar | None:
@@ -28,3 +29,15 @@ def refuse_unrolling(name: str) -> ValueError:
         f"{name} has no unrolled derivative, since its line search is a loop of unknown length; differentiate its "
         "solution with implicit.Implicit(), the default, or unroll ProximalGradient()."
     )
+
+
+def check_settings(shrink: ArrayLike, growth: ArrayLike, tol: ArrayLike | None, max_steps: int) -> None:
+    """Raise `ValueError` for a setting of a search or a loop that is out of range."""
+    default = jnp.result_type(float)
+    require_positive(shrink, "shrink")
+    require_positive(1 - jnp.asarray(shrink, default), "1 - shrink")
+    require_nonnegative(jnp.asarray(growth, default) - 1, "growth - 1")
+    if tol is not None:
+        require_nonnegative(tol, "tol")
+    if max_steps < 0:
+        raise ValueError(f"max_steps must be nonnegative, got {max_steps}.")

@@ -12,7 +12,8 @@ from ..mirror import AbstractMirrorMap
 from ..problems import Composite
 from ..smooth import AbstractStochastic, Expectation
 from ._base import AbstractSolver
-from ._bregman_step import check_geometry, inverse_curvature, move, residual_norm
+from ._bregman_step import check_geometry, move, residual_norm
+from ._inverse_curvature import inverse_curvature_along
 from ._mirror_descent import require_mirror_map, valid_step
 from ._settings import count_setting, tolerance_setting
 from ._step_rule import AbstractStepRule, as_rule, StepInfo
@@ -172,9 +173,9 @@ class StochasticMirrorDescent(AbstractSolver):
         return state.error
 
     def fixed_point_step(self, problem: Composite, params: Params, state: StochasticMirrorDescentState) -> Scalar:
-        return inverse_curvature(problem, params, problem.smooth.gradient(params))
+        return inverse_curvature_along(problem, params, problem.smooth.gradient(params))
 
     def _residual(self, problem: Composite, params: Params) -> Scalar:
         gradient = problem.smooth.gradient(params)
-        residual = residual_norm(problem, params, gradient, inverse_curvature(problem, params, gradient))
+        residual = residual_norm(problem, params, gradient, inverse_curvature_along(problem, params, gradient))
         return residual / jnp.maximum(1, _tree.norm(gradient))
