@@ -25,41 +25,6 @@ def case(request):
     return MAPS[request.param]
 
 
-def test_dual_is_the_gradient_of_the_potential_up_to_the_multiplier_of_the_constraint(case):
-    geometry, (x, _, _) = case
-    gap = jax.grad(geometry.potential)(x) - geometry.to_dual(x)
-    np.testing.assert_allclose(gap, jnp.broadcast_to(gap[0], gap.shape), rtol=1e-10)
-
-
-def test_from_dual_inverts_to_dual(case):
-    geometry, points = case
-    for x in points:
-        np.testing.assert_allclose(geometry.from_dual(geometry.to_dual(x)), x, rtol=1e-10)
-
-
-def test_divergence_is_its_definition(case):
-    geometry, (x, y, _) = case
-    linear = jnp.vdot(jax.grad(geometry.potential)(y), x - y)
-    definition = geometry.potential(x) - geometry.potential(y) - linear
-    np.testing.assert_allclose(geometry.divergence(x, y), definition, rtol=1e-10)
-    assert geometry.divergence(x, y) > 0
-    assert geometry.divergence(x, x) == 0
-
-
-def test_three_point_identity(case):
-    geometry, (x, y, z) = case
-    slopes = jax.grad(geometry.potential)(x) - jax.grad(geometry.potential)(y)
-    left = geometry.divergence(z, y)
-    right = geometry.divergence(z, x) + geometry.divergence(x, y) + jnp.vdot(slopes, z - x)
-    np.testing.assert_allclose(left, right, rtol=1e-10)
-
-
-def test_modulus_is_one(case):
-    geometry, (x, y, _) = case
-    order = 1 if geometry is ENTROPY else 2
-    assert geometry.divergence(x, y) >= jnp.linalg.norm(x - y, order) ** 2 / 2 * (1 - 1e-12)
-
-
 def test_step_minimizes_its_model(case):
     geometry, (x, _, _) = case
     gradient, step_size = jnp.asarray(RNG.normal(size=5)), 0.7

@@ -22,8 +22,6 @@ POINTS = jnp.asarray(np.random.default_rng(7).normal(size=(6, N)) * np.array([0.
 GRADIENTS = jnp.asarray(np.random.default_rng(11).normal(size=POINTS.shape))
 TIES = jnp.stack([jnp.zeros(N), jnp.ones(N), -jnp.ones(N), jnp.full(N, 0.42), jnp.eye(N)[1], 0.7 * jnp.arange(-3.0, 3)])
 ROWS = 40
-# Compiling takes most of the time of these tests, and what they run is small.
-QUICKLY = {"xla_backend_optimization_level": 0}
 
 
 def implements(penalty, name, *arguments):
@@ -101,7 +99,7 @@ def programs(case):
     over_points = jax.vmap(functools.partial(laws, case), (0, 0, None, None, 0))
     slopes = jax.vmap(lambda x, setting: derivatives(case, x, setting), (0, None))
     prox = jax.vmap(lambda x, step, setting: case.penalty(setting).prox(x, step))
-    return tuple(jax.jit(program, compiler_options=QUICKLY) for program in (over_points, slopes, prox))
+    return tuple(jax.jit(program) for program in (over_points, slopes, prox))
 
 
 def prox_of(case, x, step=STEP, setting=SETTING):
@@ -235,7 +233,7 @@ def single_program(case):
         p, pull = jax.vjp(lambda v: penalty.prox(v, STEP), x)
         return p, pull(jnp.ones_like(p))[0], penalty.value(p)
 
-    return jax.jit(all_parts, compiler_options=QUICKLY), traces
+    return jax.jit(all_parts), traces
 
 
 def test_settings_compile_once_and_batch_as_a_loop(any_case):

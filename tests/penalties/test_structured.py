@@ -1,6 +1,5 @@
 """Penalties on groups, trees and the largest entries, against general solvers of the same problem stated plainly."""
 
-import functools
 import itertools
 
 import jax
@@ -18,8 +17,6 @@ X = jnp.asarray(np.random.default_rng(3).normal(size=(8, N)) * np.array([0.2, 0.
 TREE = [[0, 1, 2, 3], [3], [1, 2], [2, 1]]
 WEIGHTS = np.array([0.5, 1.0, 0.3, 0.4])
 GROUPS = [0, 1, 0, 2, 1]
-# One program for many small things: op by op, each would be compiled by itself.
-quickly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def slsqp(objective, start, constraints):
@@ -107,7 +104,7 @@ PLAIN = [
 
 @pytest.mark.parametrize("penalty, plain", PLAIN, ids=lambda item: type(item).__name__)
 def test_prox_against_a_general_solver(penalty, plain):
-    found = quickly(jax.vmap(lambda x: penalty.prox(x, STEP)))(X)
+    found = jax.jit(jax.vmap(lambda x: penalty.prox(x, STEP)))(X)
     np.testing.assert_allclose(found, np.stack([plain(x) for x in np.asarray(X)]), atol=2e-6)
 
 
@@ -126,7 +123,7 @@ def test_prox_against_a_general_solver(penalty, plain):
 )
 def test_values(penalty, value):
     np.testing.assert_allclose(
-        quickly(lambda x: penalty.value(x))(jnp.asarray([3.0, 0.0, -4.0, 0.0])), value, rtol=1e-15
+        jax.jit(lambda x: penalty.value(x))(jnp.asarray([3.0, 0.0, -4.0, 0.0])), value, rtol=1e-15
     )
 
 
@@ -136,7 +133,7 @@ def test_k_support_norm_is_dual_to_the_largest(rng):
     for k in (1, 2, 3, N):
         # A vector of k entries is its own decomposition.
         few = jnp.where(jnp.arange(N)[None] < k, x, 0)
-        slopes = quickly(jax.vmap(jax.value_and_grad(lambda x, k=k: p.KSupport(1.0, k).value(x))))
+        slopes = jax.jit(jax.vmap(jax.value_and_grad(lambda x, k=k: p.KSupport(1.0, k).value(x))))
         value, u = jax.tree.map(np.asarray, slopes(jnp.concatenate([x, few])))
         dual = np.sort(np.abs(u[:20]))[:, N - k :]
         np.testing.assert_allclose(np.sum(u[:20] * x, 1) - 0.5 * np.sum(dual**2, 1), value[:20], rtol=1e-13)
@@ -159,7 +156,7 @@ def test_one_penalty_is_another_in_its_limits(rng):
         (p.KSupport(0.7, 4), p.L2Squared(0.7)),
     ]
 
-    @quickly
+    @jax.jit
     def observe():
         def of(penalty, with_dual):
             seen = {"prox": penalty.prox(x, 0.5), "value": penalty.value(x)}
@@ -183,7 +180,7 @@ def test_zero_strengths_are_no_penalty():
         p.KSupport(0, 2),
     )
 
-    @quickly
+    @jax.jit
     def observe():
         return [(q.prox(x, 1.0), q.minimal_subgradient(x, x), q.conjugate(x), q.conjugate(0 * x)) for q in penalties]
 
@@ -196,7 +193,7 @@ def test_zero_strengths_are_no_penalty():
 def test_rows_go_with_their_coordinate(rng):
     x, gradient = (jnp.asarray(rng.normal(size=(4, 3))) for _ in range(2))
     of_row = jax.vmap(lambda row: p.LInf(0.7).prox(row, 0.5))
-    by_rows, one_by_one = quickly(lambda: (p.GroupLInf(0.7, np.arange(4)).prox(x, 0.5), of_row(x)))()
+    by_rows, one_by_one = jax.jit(lambda: (p.GroupLInf(0.7, np.arange(4)).prox(x, 0.5), of_row(x)))()
     np.testing.assert_allclose(by_rows, one_by_one, atol=1e-15)
     tree, ids = [[0, 1, 2], [1]], [0, 1, 0, 1]
     spread = lambda rows: [3 * i + j for i in rows for j in range(3)]
@@ -208,7 +205,7 @@ def test_rows_go_with_their_coordinate(rng):
         (p.TreeGroupLasso(0.7, tree, norm="linf"), p.TreeGroupLasso(0.7, [spread(g) for g in tree], norm="linf")),
     ]
 
-    @quickly
+    @jax.jit
     def observe():
         def of(penalty, flat):
             cut = (lambda part: part.reshape(-1)) if flat else lambda part: part
@@ -244,7 +241,7 @@ def test_large_prox_is_stationary(dtype, atol, rng):
         z = penalty.prox(x, 1.0)
         return jnp.max(jnp.abs(penalty.minimal_subgradient(z, z - x)))
 
-    residuals = quickly(lambda x: [residual(penalty, x) for penalty in penalties])
+    residuals = jax.jit(lambda x: [residual(penalty, x) for penalty in penalties])
     assert max(max(residuals(jnp.asarray(x, dtype))) for x in points) < atol
 
 
@@ -254,14 +251,14 @@ def test_slope_subgradient_at_ties(rng):
     penalty = p.Slope([2.0, 1.5, 1.0, 0.9, 0.5, 0.4, 0.1, 0.0])
     gradients = jnp.asarray(np.concatenate([rng.normal(size=(20, 8)), rng.integers(-2, 3, size=(20, 8))]))
     limit = lambda g: (x - penalty.prox(x - 1e-6 * g, 1e-6)) / 1e-6
-    both = quickly(jax.vmap(lambda g: (penalty.minimal_subgradient(x, g), limit(g))))
+    both = jax.jit(jax.vmap(lambda g: (penalty.minimal_subgradient(x, g), limit(g))))
     np.testing.assert_allclose(*both(gradients), atol=1e-8)
 
 
 def test_critical_factor_of_slope(rng):
     strengths = np.array([1.0, 0.5, 0.25, 0.0])
 
-    @quickly
+    @jax.jit
     @jax.vmap
     def around_the_factor(gradient):
         factor = p.Slope(strengths).critical_strength(gradient)

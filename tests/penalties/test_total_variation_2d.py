@@ -143,7 +143,7 @@ def test_derivative(rng, isotropic):
     direction = jnp.asarray(rng.normal(size=SHAPE)), jnp.asarray(0.3), jnp.asarray(-0.2)
     pull = jnp.asarray(rng.normal(size=SHAPE))
 
-    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    @jax.jit
     def derivatives(arguments):
         second = jax.jvp(jax.grad(lambda *a: jnp.sum(run(*a) ** 3), (0, 1, 2)), arguments, direction)
         return jax.jvp(run, arguments, direction)[1], jax.vjp(run, *arguments)[1](pull), second

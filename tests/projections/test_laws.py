@@ -165,8 +165,7 @@ def programs(case):
         forward = jax.jacfwd(case.project, (0, 1))(x, s)
         return forward, *jax.jvp(jax.jacrev(case.project, (0, 1)), (x, s), (jnp.ones_like(x), jnp.ones_like(s)))
 
-    quickly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    return quickly(jax.vmap(case.project)), quickly(jax.vmap(slopes, (0, None))), quickly(single), traces
+    return jax.jit(jax.vmap(case.project)), jax.jit(jax.vmap(slopes, (0, None))), jax.jit(single), traces
 
 
 def project(case, x, setting=0.8):
