@@ -13,6 +13,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("jaxopt_thoth", "jax", "jaxlib", "equinox", "lineax", "numpy", "scipy", "jaxopt", "optimistix")
+_PACKAGES += ("nemos", "ott-jax")
 
 
 def data_file(name: str) -> Path | None:

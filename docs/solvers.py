@@ -64,6 +64,20 @@ SOLVERS = {
         "a gradient, 4 m p for m pairs, a value a failed trial",
         lambda: jt.LBFGSB(),
     ),
+    "GaussNewton": Row(
+        "sum_i loss(f(w)_i), loss convex",
+        "products with the Jacobian of f, Hessian of the loss",
+        "residuals fall by 1 - step up to curvature where J J' is regular; quadratic near a solution of zero residual",
+        "a Jacobian and m p min(m, p) for m outputs; structured kernel: m^2 h for h units; or a J and J' a CG step",
+        lambda: jt.GaussNewton(),
+    ),
+    "LevenbergMarquardt": Row(
+        "sum_i loss(f(w)_i), loss convex",
+        "products with the Jacobian of f, Hessian of the loss",
+        "values fall; stationary in the limit; quadratic near a regular solution of zero residual",
+        "that of `GaussNewton`, for rejected steps too",
+        lambda: jt.LevenbergMarquardt(),
+    ),
     "BlockCoordinateDescent": Row(
         "f + a sum over entries or groups",
         "columns of the design, prox of a block",
@@ -121,21 +135,28 @@ SOLVERS = {
         lambda: jt.ADMM(),
     ),
     "ChambollePock": Row(
-        "f + g + h(K x), convex",
+        "f + g + h(K x), convex; f + g with a model or a quadratic",
         "gradient, products with K and K', prox of g and of h",
         "KKT residual, gap of order 1 / t; linear for linear programs, with restarts",
         "a gradient, a product each with K and K', a prox each",
         lambda: jt.ChambollePock(),
     ),
+    "AcceleratedChambollePock": Row(
+        "f + g + h(K x), g strongly convex",
+        "gradient, products with K and K', prox of g and of h, gamma",
+        "|x - x*|^2 <= C tau_t^2, tau_t about 1 / (gamma t)",
+        "a gradient, a product each with K and K', a prox each",
+        lambda: jt.solvers.AcceleratedChambollePock(1.0),
+    ),
     "DavisYin": Row(
-        "f + g + h, convex",
+        "f + g + h, or f + g, convex",
         "gradient, prox of g and of h",
         "KKT residual, 1 / t",
         "a gradient, a prox each",
         lambda: jt.DavisYin(),
     ),
     "DouglasRachford": Row(
-        "g + h, convex; a point of two sets",
+        "g + h, convex; f + g, f quadratic; a point of two sets",
         "prox of g and of h",
         "KKT residual, 1 / t; linear on polyhedra in the end",
         "a prox each",
@@ -186,7 +207,15 @@ RULES = {
 }
 
 # They drive solvers or tell about them, and are described in their own reference.
-FUNCTIONS = {"matrix_game", "relative_variance", "solve", "solve_batched", "solve_path"}
+FUNCTIONS = {
+    "matrix_game",
+    "ntk_gram",
+    "relative_variance",
+    "solve",
+    "solve_batched",
+    "solve_path",
+    "weighted_direction_distance",
+}
 
 # The catalogue's pattern takes an initial for the end of a sentence.
 _INITIALS = re.compile(r"(?:\b[A-Z]\.-?)+ ")

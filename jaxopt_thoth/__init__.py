@@ -3,11 +3,14 @@
 from importlib.metadata import version as _version
 
 from . import (
+    bilevel as bilevel,
+    gradients as gradients,
     implicit as implicit,
     losses as losses,
     mirror as mirror,
     operators as operators,
     penalties as penalties,
+    privacy as privacy,
     problems as problems,
     projections as projections,
     smooth as smooth,
@@ -29,7 +32,9 @@ from .solvers import (
     DualAveraging as DualAveraging,
     ExponentiatedGradient as ExponentiatedGradient,
     FrankWolfe as FrankWolfe,
+    GaussNewton as GaussNewton,
     LBFGSB as LBFGSB,
+    LevenbergMarquardt as LevenbergMarquardt,
     MirrorDescent as MirrorDescent,
     MirrorProx as MirrorProx,
     OptimisticMirrorDescent as OptimisticMirrorDescent,

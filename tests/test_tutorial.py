@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["docs/own_penalty.md"])
+@pytest.mark.parametrize("page", ["docs/own_penalty.md", "docs/tune_strengths.md"])
 def test_the_code_of_the_tutorial_runs(page: str) -> None:
     code = "\n".join(BLOCK.findall((ROOT / page).read_text()))
     assert code.count("assert ") >= 5

@@ -21,6 +21,7 @@ def conjugate_gradient(
 
     The right-hand side is normalized first, since the squares of a tiny one underflow, and a direction of no curvature
     ends the iteration instead of dividing by it. On a singular system the iterates stay in the range of the operator.
+    `warm_linear_solve` also tells how it went.
 
     Example:
         >>> import jax.numpy as jnp

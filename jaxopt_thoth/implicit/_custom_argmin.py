@@ -1,14 +1,13 @@
 from collections.abc import Callable
 
 import jax
-import lineax as lx
 
 from .._types import Scalar
-from ._root import differentiate
+from ._root import differentiate, LinearSolver
 
 
 def custom_argmin(
-    objective: Callable[..., Scalar], *, linear_solver: lx.AbstractLinearSolver | None = None, has_aux: bool = False
+    objective: Callable[..., Scalar], *, linear_solver: LinearSolver = None, has_aux: bool = False
 ) -> Callable[[Callable], Callable]:
     """Differentiate a solver of your own through the smooth objective that it minimizes without constraints.
 

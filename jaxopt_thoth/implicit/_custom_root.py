@@ -1,13 +1,11 @@
 from collections.abc import Callable
 
-import lineax as lx
-
 from .._types import Params
-from ._root import differentiate
+from ._root import differentiate, LinearSolver
 
 
 def custom_root(
-    optimality: Callable[..., Params], *, linear_solver: lx.AbstractLinearSolver | None = None, has_aux: bool = False
+    optimality: Callable[..., Params], *, linear_solver: LinearSolver = None, has_aux: bool = False
 ) -> Callable[[Callable], Callable]:
     """Differentiate a solver of your own through the equation that its result solves.
 
@@ -19,7 +17,8 @@ def custom_root(
     Args:
         optimality: function of x and the arguments, with the structure of x.
         linear_solver: a lineax solver of the linear system in the Jacobian of `optimality`. By default a factorization
-            up to 256 unknowns, GMRES beyond; where the Jacobian is singular, `lx.AutoLinearSolver(well_posed=False)`.
+            up to 256 unknowns, GMRES beyond, and NaN where neither solves the system; where the Jacobian is singular,
+            `lx.AutoLinearSolver(well_posed=False)` or `Ridge`. With `has_aux` also a function of aux that makes one.
         has_aux: whether the solver returns `(x, aux)`; aux comes back without derivatives.
 
     Blondel et al., "Efficient and modular implicit differentiation", 2022.

@@ -8,7 +8,8 @@ from jaxtyping import ArrayLike
 from .. import _tree
 from .._types import Params, Scalar
 from ..penalties import Zero
-from ..problems import Composite
+from ..problems import Composite, LeastSquares
+from ..smooth import FunctionTerm
 from ..solvers import AbstractSolver
 from ..solvers._inverse_curvature import inverse_curvature
 from ..solvers._relative_error import relative_error
@@ -18,19 +19,21 @@ from ..solvers._settings import count_setting, tolerance_setting
 def from_optimistix(solver: Any, *, tol: ArrayLike | None = None, max_steps: int = 1000) -> AbstractSolver:
     """An optimistix minimizer as a solver of smooth problems: its steps, with our loop, error and derivatives.
 
-    The penalty of the problem must be `Zero`. The error is the norm of the gradient, relative to `max(1, g)`, g the
-    least one so far, and costs one gradient a step; the minimizer's own criterion, which looks at the change of
-    iterates, has no say. Its line search compares values, which stop telling steps apart at an error of about the
-    square root of the rounding unit: in float64 a `tol` below 1e-7 may not be met.
+    A minimizer takes a `Composite` whose penalty is `Zero`, and a least-squares solver such as
+    `optimistix.LevenbergMarquardt` a `problems.LeastSquares` without a loss. The error is the norm of the gradient,
+    relative to `max(1, g)`, g the least one so far, and costs one gradient a step; the minimizer's own criterion, which
+    looks at the change of iterates, has no say. Its line search compares values, which stop telling steps apart at an
+    error of about the square root of the rounding unit: in float64 a `tol` below 1e-7 may not be met.
 
     Args:
-        solver: an `optimistix.AbstractMinimiser`, for example `optimistix.BFGS(rtol=0.0, atol=0.0)`.
+        solver: an `optimistix.AbstractMinimiser` or `AbstractLeastSquaresSolver`, for example
+            `optimistix.BFGS(rtol=0.0, atol=0.0)`.
         tol: tolerance on the error; 1e-8 in float64 and 1e-4 in float32 by default.
         max_steps: bound on the number of steps, those that the minimizer rejects included.
 
     Raises:
-        TypeError: if `solver` is no optimistix minimizer.
-        ValueError: if a setting is out of range; when it meets a penalty that is not `Zero`.
+        TypeError: if `solver` is neither.
+        ValueError: if a setting is out of range; when it meets a penalty that is not `Zero`, or a loss.
 
     Example:
         >>> import jax.numpy as jnp, optimistix as optx, jaxopt_thoth as jt
@@ -42,10 +45,12 @@ def from_optimistix(solver: Any, *, tol: ArrayLike | None = None, max_steps: int
     """
     import optimistix as optx
 
+    if isinstance(solver, optx.AbstractLeastSquaresSolver):
+        return _OptimistixLeastSquaresSolver(solver, tol, max_steps)
     if not isinstance(solver, optx.AbstractMinimiser):
         raise TypeError(
-            f"solver must be an optimistix.AbstractMinimiser, got {type(solver).__name__}; "
-            "pass for example optimistix.BFGS(rtol=0.0, atol=0.0)."
+            "solver must be an optimistix.AbstractMinimiser or AbstractLeastSquaresSolver, got "
+            f"{type(solver).__name__}; pass for example optimistix.BFGS(rtol=0.0, atol=0.0)."
         )
     return _OptimistixSolver(solver, tol, max_steps)
 
@@ -79,8 +84,9 @@ class _OptimistixSolver(AbstractSolver):
         # What is not an array in the state never changes: found again by tracing, so that the carry is all arrays.
         structure = eqx.filter_eval_shape(self._start, problem, params)
         static = eqx.filter(structure, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
-        new, inner, _ = self.solver.step(_objective, params, problem, {}, eqx.combine(state.inner, static), frozenset())
-        gradient = problem.smooth.gradient(new)
+        inner = eqx.combine(state.inner, static)
+        new, inner, _ = self.solver.step(self.function, params, problem, {}, inner, frozenset())
+        gradient = jax.grad(problem.value)(new) if isinstance(problem, LeastSquares) else problem.smooth.gradient(new)
         error, gradient_norm = relative_error(gradient, gradient, state.gradient_norm)
         return new, _OptimistixState(eqx.filter(inner, eqx.is_array), gradient_norm, error)
 
@@ -90,10 +96,33 @@ class _OptimistixSolver(AbstractSolver):
     def fixed_point_step(self, problem: Composite, params: Params, state: _OptimistixState) -> Scalar:
         return inverse_curvature(problem, params)
 
-    def _start(self, problem: Composite, params: Params) -> Any:
-        value = jax.eval_shape(problem.smooth.value, params)
-        return self.solver.init(_objective, params, problem, {}, value, None, frozenset())
+    @staticmethod
+    def function(params: Params, problem: Any) -> tuple[Any, None]:
+        return problem.smooth.value(params), None
+
+    def _start(self, problem: Any, params: Params) -> Any:
+        value = jax.eval_shape(lambda w: self.function(w, problem)[0], params)
+        return self.solver.init(self.function, params, problem, {}, value, None, frozenset())
 
 
-def _objective(params: Params, problem: Composite) -> tuple[Scalar, None]:
-    return problem.smooth.value(params), None
+class _OptimistixLeastSquaresSolver(_OptimistixSolver):
+    problem_kind = LeastSquares
+
+    def __init__(self, solver: Any, tol: ArrayLike | None, max_steps: int):
+        super().__init__(solver, tol, max_steps)
+
+    def init(self, problem: Any, params: Params) -> _OptimistixState:
+        if problem.loss is not None:
+            raise ValueError(
+                f"the least-squares solvers of optimistix take residuals, got the loss {type(problem.loss).__name__}; "
+                "use LevenbergMarquardt()."
+            )
+        inf = jnp.asarray(jnp.inf, _tree.dtype_of(params))
+        return _OptimistixState(eqx.filter(self._start(problem, params), eqx.is_array), inf, inf)
+
+    def fixed_point_step(self, problem: Any, params: Params, state: _OptimistixState) -> Scalar:
+        return inverse_curvature(Composite(FunctionTerm(problem.value)), params)
+
+    @staticmethod
+    def function(params: Params, problem: Any) -> tuple[Any, None]:
+        return problem.outputs(params), None

@@ -10,6 +10,7 @@ from .. import _tree
 from .._types import BoolScalar, Scalar
 from ..penalties import AbstractPenalty, NegativeEntropy as NegativeEntropyPenalty
 from ._base import AbstractMirrorMap
+from ._boxed_simplex import boxed_simplex_prox
 from ._slices import largest_of_slices, one_norm_of_slices, simplex_prox, sums_to_one
 from ._stable import kl, kl_of_logs
 
@@ -20,7 +21,8 @@ class NegativeEntropy(AbstractMirrorMap):
     The dual variable is a vector of logits, known up to a constant; `from_dual` is the softmax, taken in logits and
     never by exponentials first. A logit of minus infinity freezes its entry at zero. Its modulus is 1 in the l1 norm
     (of several slices: in the Euclidean norm of their l1 norms). The composite step is closed for `Simplex`, `L1`,
-    `NonNegative` and, with one strength, `penalties.NegativeEntropy`.
+    `NonNegative`, with one strength `penalties.NegativeEntropy`, and under bounds: for `Box`, and for the indicators of
+    `projections.capped_simplex` and (of one vector) of `projections.box_hyperplane`, which solvers take.
 
     Beck and Teboulle, "Mirror descent and nonlinear projected subgradient methods for convex optimization", 2003.
 
@@ -71,6 +73,9 @@ class NegativeEntropy(AbstractMirrorMap):
             s = _tree.match(penalty.strength, dual) * _tree.match(step, dual)
             # Of strengths that differ along a slice the multiplier of its sum has no closed form.
             return dual / (1 + s) if s.ndim == 0 else None
+        boxed = boxed_simplex_prox(dual, penalty, self.axis)
+        if boxed is not None:
+            return boxed
         return simplex_prox(dual, penalty, step, self.axis)
 
     def norm(self, x: Float[Array, "..."]) -> Scalar:

@@ -68,7 +68,8 @@ class Composite(AbstractProblem):
 
     def is_feasible(self, params: Params) -> BoolScalar:
         """Whether the constraint set is not empty and f is below infinity at `params`."""
-        return self.penalty.is_feasible() & ~jnp.isposinf(self.smooth.value(params))
+        feasible = self.penalty.is_feasible()
+        return feasible if self.smooth.has_full_domain else feasible & ~jnp.isposinf(self.smooth.value(params))
 
     def closed(self, params: Params) -> Self:
         """The same problem with every array that its functions close over turned into a leaf."""

@@ -16,6 +16,11 @@ class AbstractSmooth(eqx.Module):
     line search included.
     """
 
+    @property
+    def has_full_domain(self) -> bool:
+        """Whether f is known to be finite everywhere, so that no step can leave its domain."""
+        return False
+
     def value(self, params: Params) -> Scalar:
         """Value f(params)."""
         raise NotImplementedError
@@ -31,6 +36,10 @@ class AbstractSmooth(eqx.Module):
     def hvp(self, params: Params, vector: Params) -> Params:
         """Product of the Hessian at `params` with `vector`."""
         return jax.jvp(self.gradient, (params,), (vector,))[1]
+
+    def curvature_along(self, params: Params, vector: Params) -> Scalar:
+        """Second derivative along `vector`, its inner product with its Hessian product."""
+        return _tree.vdot(vector, self.hvp(params, vector))
 
     def lipschitz(self) -> Scalar | None:
         """Lipschitz constant of the gradient, or None when there is none or it is not known."""
@@ -50,8 +59,10 @@ class AbstractSmooth(eqx.Module):
         """Bregman divergence `f(new) - f(old) - <gradient(old), new - old>` and the rounding error it may carry."""
         new_value = self.value(new)
         linear = _tree.vdot(old_gradient, _tree.sub(new, old))
-        noise = 8 * jnp.finfo(old_value.dtype).eps * (jnp.abs(old_value) + jnp.abs(new_value) + jnp.abs(linear))
-        return new_value - old_value - linear, noise
+        # Rounded parameters alone move a value by the last term, however small the value is.
+        moved = _tree.vdot(jax.tree.map(jnp.abs, old_gradient), jax.tree.map(jnp.abs, old))
+        size = jnp.abs(old_value) + jnp.abs(new_value) + jnp.abs(linear) + moved
+        return new_value - old_value - linear, 8 * jnp.finfo(old_value.dtype).eps * size
 
     def closed(self, params: Params) -> Self:
         """The same term, with the arrays that its functions close over turned into leaves."""

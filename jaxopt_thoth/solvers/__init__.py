@@ -4,6 +4,10 @@ from ._accelerated_bregman import (
     AcceleratedBregmanProximalGradient as AcceleratedBregmanProximalGradient,
     AcceleratedBregmanState as AcceleratedBregmanState,
 )
+from ._accelerated_chambolle_pock import (
+    AcceleratedChambollePock as AcceleratedChambollePock,
+    AcceleratedChambollePockState as AcceleratedChambollePockState,
+)
 from ._ada_grad_norm_step import AdaGradNormStep as AdaGradNormStep
 from ._admm import ADMM as ADMM, ADMMState as ADMMState
 from ._anderson import (
@@ -25,11 +29,17 @@ from ._exponentiated_gradient import (
     ExponentiatedGradientState as ExponentiatedGradientState,
 )
 from ._frank_wolfe import FrankWolfe as FrankWolfe, FrankWolfeState as FrankWolfeState
+from ._gauss_newton import GaussNewton as GaussNewton, GaussNewtonState as GaussNewtonState
 from ._harmonic_step import HarmonicStep as HarmonicStep
 from ._lbfgsb import LBFGSB as LBFGSB, LBFGSBState as LBFGSBState
+from ._levenberg_marquardt import (
+    LevenbergMarquardt as LevenbergMarquardt,
+    LevenbergMarquardtState as LevenbergMarquardtState,
+)
 from ._matrix_game import matrix_game as matrix_game, MatrixGameSolution as MatrixGameSolution
 from ._mirror_descent import MirrorDescent as MirrorDescent, MirrorDescentState as MirrorDescentState
 from ._mirror_prox import MirrorProx as MirrorProx, MirrorProxState as MirrorProxState
+from ._ntk_gram import ntk_gram as ntk_gram
 from ._optimistic_mirror_descent import (
     OptimisticMirrorDescent as OptimisticMirrorDescent,
     OptimisticMirrorDescentState as OptimisticMirrorDescentState,
@@ -50,3 +60,4 @@ from ._stochastic_mirror_descent import (
     StochasticMirrorDescentState as StochasticMirrorDescentState,
 )
 from ._unrolled_network import UnrolledNetwork as UnrolledNetwork
+from ._weighted_direction_distance import weighted_direction_distance as weighted_direction_distance

@@ -1,4 +1,4 @@
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -8,9 +8,12 @@ from jaxtyping import ArrayLike
 from .. import _tree
 from .._types import IntScalar, Params, Scalar
 from .._validate import require_nonnegative, require_positive
-from ..problems import AbstractProblem, SaddlePoint
+from ..penalties import AbstractPenalty
+from ..problems import AbstractProblem, Composite, SaddlePoint
 from ..problems._saddle_point import relative_residuals
+from ._as_saddle_point import as_saddle_point, first_pair, of_kind, require_split, smooth_prox
 from ._base import AbstractSolver
+from ._inverse_curvature import inverse_curvature
 from ._settings import count_setting, tolerance_setting
 
 
@@ -34,6 +37,7 @@ class ChambollePockState(eqx.Module):
         anchor_residual: length of the first step from the anchor.
         num_since: steps since the last restart.
         num_steps: steps so far.
+        term: the prox of f, factored; None unless the problem is a composite one that needs it.
         error: relative KKT residual.
     """
 
@@ -48,11 +52,15 @@ class ChambollePockState(eqx.Module):
     anchor_residual: Scalar
     num_since: IntScalar
     num_steps: IntScalar
+    term: AbstractPenalty | None
     error: Scalar
 
 
 class ChambollePock(AbstractSolver):
-    """The primal-dual hybrid gradient method of Chambolle and Pock for `SaddlePoint` problems, relaxed and restarted.
+    """The primal-dual hybrid gradient method of Chambolle and Pock, relaxed and restarted.
+
+    It solves a `SaddlePoint`, and a `Composite` problem whose smooth term is a `LinearModel`, as `g(x) + h(A x)` with
+    the mean loss of the scores for h, or a `Quadratic`, as a sum of two proxes; its solution is x alone then.
 
     One step is `x+ = prox_{tau g}(x - tau (grad f(x) + K'y))` and `y+ = prox_{sigma h*}(y + sigma K (2 x+ - x))`, where
     f is due to Condat (2013) and Vu (2013); `sigma = weight / |K|` and `tau = 1 / (weight |K| + L)`. It costs one
@@ -81,6 +89,7 @@ class ChambollePock(AbstractSolver):
 
     Raises:
         ValueError: if a setting is out of range.
+        TypeError: at a solve, if the smooth term of a composite problem has no prox and is no loss of scores.
 
     A. Chambolle and T. Pock, "A first-order primal-dual algorithm for convex problems with applications to imaging",
     2011. H. Lu and J. Yang, "Restarted Halpern PDHG for linear programming", 2024.
@@ -96,7 +105,7 @@ class ChambollePock(AbstractSolver):
         [1. 0.] [1.]
     """
 
-    problem_kind: ClassVar[type[AbstractProblem]] = SaddlePoint
+    problem_kind: ClassVar[type[AbstractProblem]] = AbstractProblem
 
     weight: Scalar
     relaxation: Scalar
@@ -127,30 +136,41 @@ class ChambollePock(AbstractSolver):
         self.adaptive = adaptive
         self.max_steps = count_setting(max_steps, "max_steps")
 
-    def init(self, problem: SaddlePoint, params: Params) -> ChambollePockState:
-        dtype = _tree.dtype_of(params)
-        x, y = params
-        images = problem.image(x), problem.transposed_image(x, y)
+    def check(self, problem: Any, params: Params) -> None:
+        require_saddle(problem, "ChambollePock")
+        if isinstance(problem, Composite):
+            require_split(problem, params, "ChambollePock", scores=True)
+
+    def init(self, problem: Any, params: Params) -> ChambollePockState:
+        term = smooth_prox(problem, scores=True)
+        saddle = as_saddle_point(problem, term)
+        point = first_pair(problem, saddle, params)
+        dtype = _tree.dtype_of(point)
+        x, y = point
+        images = saddle.image(x), saddle.transposed_image(x, y)
         number = lambda value: jnp.asarray(value).astype(dtype)
-        norm = problem.operator_norm(x)
+        norm = saddle.operator_norm(x)
         return ChambollePockState(
-            point=params,
+            point=point,
             images=images,
-            anchor=params,
+            anchor=point,
             anchor_images=images,
             weight=number(self.weight),
             operator_norm=number(jnp.where(norm > 0, norm, 1)),
-            curvature=number(_curvature(problem, x)),
+            curvature=number(curvature_of(saddle, x)),
             residual=number(jnp.inf),
             anchor_residual=number(jnp.inf),
             num_since=jnp.asarray(0, jnp.int32),
             num_steps=jnp.asarray(0, jnp.int32),
+            term=term,
             error=number(jnp.inf),
         )
 
-    def step(
-        self, problem: SaddlePoint, params: Params, state: ChambollePockState
-    ) -> tuple[Params, ChambollePockState]:
+    def step(self, problem: Any, params: Params, state: ChambollePockState) -> tuple[Params, ChambollePockState]:
+        new, new_state = self._step(as_saddle_point(problem, state.term), state)
+        return of_kind(problem, new), new_state
+
+    def _step(self, problem: SaddlePoint, state: ChambollePockState) -> tuple[Params, ChambollePockState]:
         (x, y), (image, pull) = state.point, state.images
         sigma = state.weight / state.operator_norm
         # Twice the slack that Condat's condition 1/tau - sigma |K|^2 >= L/2 asks for leaves room to relax by 3/2.
@@ -191,6 +211,7 @@ class ChambollePock(AbstractSolver):
             anchor_residual=jnp.where(state.num_since == 0, residual, state.anchor_residual),
             num_since=state.num_since + 1,
             num_steps=state.num_steps + 1,
+            term=state.term,
             error=jnp.maximum(primal, dual),
         )
         if self.restart:
@@ -229,10 +250,12 @@ class ChambollePock(AbstractSolver):
             ),
         )
 
-    def error(self, problem: SaddlePoint, params: Params, state: ChambollePockState) -> Scalar:
+    def error(self, problem: Any, params: Params, state: ChambollePockState) -> Scalar:
         return state.error
 
-    def fixed_point_step(self, problem: SaddlePoint, params: Params, state: ChambollePockState) -> Scalar:
+    def fixed_point_step(self, problem: Any, params: Params, state: ChambollePockState) -> Scalar:
+        if isinstance(problem, Composite):
+            return inverse_curvature(problem, params)
         return 1 / (state.operator_norm + state.curvature)
 
 
@@ -248,7 +271,13 @@ def _mix(x: Params, y: Params, share: Scalar) -> Params:
     return jax.tree.map(lambda a, b: a + share.astype(a.dtype) * (b - a), x, y)
 
 
-def _curvature(problem: SaddlePoint, x: Params) -> Scalar:
+def require_saddle(problem: Any, name: str) -> None:
+    """Raise `TypeError` for a problem of another kind than the two that a primal-dual method takes."""
+    if not isinstance(problem, Composite | SaddlePoint):
+        raise TypeError(f"{name} solves a SaddlePoint or a Composite, got a {type(problem).__name__}.")
+
+
+def curvature_of(problem: SaddlePoint, x: Params) -> Scalar:
     """Lipschitz constant of the gradient of f, or else its slope along the gradient, a lower bound."""
     if problem.smooth is None:
         return jnp.zeros((), _tree.dtype_of(x))

@@ -7,8 +7,10 @@ from jaxtyping import ArrayLike
 from .. import _tree
 from .._types import IntScalar, Params, Scalar
 from .._validate import require_positive
-from ..problems import AbstractProblem, SaddlePoint
+from ..penalties import AbstractPenalty
+from ..problems import AbstractProblem, Composite, SaddlePoint
 from ..problems._saddle_point import relative_residuals
+from ._as_saddle_point import of_kind, with_zero
 from ._base import AbstractSolver
 from ._settings import count_setting, tolerance_setting
 
@@ -26,6 +28,7 @@ class SplittingState(eqx.Module):
         step_size: the step of both proxes.
         num_steps: steps so far.
         next_look: number of steps after which a free step size may change.
+        term: the prox of f, factored; None unless the problem is a composite one that needs it.
         error: relative KKT residual.
     """
 
@@ -34,6 +37,7 @@ class SplittingState(eqx.Module):
     step_size: Scalar
     num_steps: IntScalar
     next_look: IntScalar
+    term: AbstractPenalty | None
     error: Scalar
 
 
@@ -42,8 +46,8 @@ class DavisYin(AbstractSolver):
 
     The problem is a `SaddlePoint` without operator, `SaddlePoint(f, g, h)`. From z one step takes `x = prox_{t g}(z)`,
     `v = prox_{t h}(2x - z - t grad f(x))` and `z + relaxation (v - x)`; with f = 0 it is `DouglasRachford`, with h = 0
-    the proximal gradient method. `u = (2x - z - t grad f(x) - v) / t` is the dual variable, a subgradient of h at v.
-    It converges for `t < 2/L` and `relaxation < 2 - t L/2`.
+    the proximal gradient method, which is what a `Composite` problem gets. `u = (2x - z - t grad f(x) - v) / t` is the
+    dual variable, a subgradient of h at v. It converges for `t < 2/L` and `relaxation < 2 - t L/2`.
 
     The error is the relative KKT residual of the pair `(x, u)`: `|x - v| / t` relative to `max(1, |grad f(x)|, |u|)`,
     or `|x - v|` relative to `max(1, |x|)` where that is larger. x is in the set of g, and in that of h in the limit;
@@ -70,7 +74,7 @@ class DavisYin(AbstractSolver):
         [1.5 0.5 0. ]
     """
 
-    problem_kind: ClassVar[type[AbstractProblem]] = SaddlePoint
+    problem_kind: ClassVar[type[AbstractProblem]] = AbstractProblem
 
     step_size: Scalar | None
     relaxation: Scalar
@@ -94,7 +98,7 @@ class DavisYin(AbstractSolver):
         self.tol = tolerance_setting(tol)
         self.max_steps = count_setting(max_steps, "max_steps")
 
-    def check(self, problem: SaddlePoint, params: Params) -> None:
+    def check(self, problem: Any, params: Params) -> None:
         require_no_operator(problem, "DavisYin")
         if problem.smooth is None:
             raise ValueError("DavisYin needs a smooth term, and problem.smooth is None; use DouglasRachford().")
@@ -104,25 +108,40 @@ class DavisYin(AbstractSolver):
                 "FunctionTerm(..., lipschitz_constant=)."
             )
 
-    def init(self, problem: SaddlePoint, params: Params) -> SplittingState:
-        x, u = params
-        lipschitz = problem.smooth.lipschitz()  # type: ignore[union-attr]
+    def init(self, problem: Any, params: Params) -> SplittingState:
+        problem, (x, u) = with_zero(problem), _pair(problem, params)
+        lipschitz = problem.smooth.lipschitz()
         # The norm may be estimated from below.
         curvature = 1 / self.step_size if lipschitz is None else 1.01 * lipschitz  # type: ignore[operator]
         step_size = 1 / jnp.where(curvature > 0, curvature, 1) if self.step_size is None else self.step_size
         return start(problem, x, u, step_size, curvature)
 
-    def step(self, problem: SaddlePoint, params: Params, state: SplittingState) -> tuple[Params, SplittingState]:
-        return split(problem, state, self.relaxation)
+    def step(self, problem: Any, params: Params, state: SplittingState) -> tuple[Params, SplittingState]:
+        new, new_state = split(with_zero(problem), state, self.relaxation)
+        return of_kind(problem, new), new_state
 
-    def error(self, problem: SaddlePoint, params: Params, state: SplittingState) -> Scalar:
+    def error(self, problem: Any, params: Params, state: SplittingState) -> Scalar:
         return state.error
 
-    def fixed_point_step(self, problem: SaddlePoint, params: Params, state: SplittingState) -> Scalar:
+    def fixed_point_step(self, problem: Any, params: Params, state: SplittingState) -> Scalar:
+        if isinstance(problem, Composite):
+            return 1 / jnp.where(state.curvature > 0, state.curvature, 1)
         return 1 / (1 + state.curvature)
 
 
-def start(problem: SaddlePoint, x: Params, u: Params, step_size: ArrayLike, curvature: ArrayLike) -> SplittingState:
+def _pair(problem: Any, params: Params) -> Params:
+    """The pair to start from: nothing is pulled by a third term that is zero."""
+    return params if isinstance(problem, SaddlePoint) else (params, _tree.zeros_like(params))
+
+
+def start(
+    problem: SaddlePoint,
+    x: Params,
+    u: Params,
+    step_size: ArrayLike,
+    curvature: ArrayLike,
+    term: AbstractPenalty | None = None,
+) -> SplittingState:
     """State whose first step leaves a saddle point `(x, u)` where it is."""
     dtype = _tree.dtype_of(x)
     step_size = jnp.asarray(step_size).astype(dtype)
@@ -134,6 +153,7 @@ def start(problem: SaddlePoint, x: Params, u: Params, step_size: ArrayLike, curv
         step_size=step_size,
         num_steps=jnp.asarray(0, jnp.int32),
         next_look=jnp.asarray(_FIRST_LOOK, jnp.int32),
+        term=term,
         error=jnp.asarray(jnp.inf, dtype),
     )
 
@@ -171,11 +191,14 @@ def split(
         step_size=new_step_size,
         num_steps=num_steps,
         next_look=jnp.where(look, 2 * state.next_look, state.next_look),
+        term=state.term,
         error=error,
     )
 
 
 def require_no_operator(problem: Any, name: str) -> None:
-    """Raise `ValueError` where the operator of the problem is not the identity."""
-    if problem.operator is not None:
+    """Raise where the problem is of another kind, or its operator not the identity."""
+    if not isinstance(problem, Composite | SaddlePoint):
+        raise TypeError(f"{name} solves a SaddlePoint or a Composite, got a {type(problem).__name__}.")
+    if isinstance(problem, SaddlePoint) and problem.operator is not None:
         raise ValueError(f"{name} solves saddle points without an operator; use ChambollePock() or ADMM().")

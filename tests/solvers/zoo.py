@@ -269,6 +269,15 @@ def matrix_completion(dtype: Any = jnp.float64) -> Case:
     return Case(problem, jnp.zeros(shape, dtype), gap, float(jnp.sum(seen**2) / 2))
 
 
+def exponential_fit(dtype: Any = jnp.float64) -> Case:
+    """A decay that the model meets exactly."""
+    x = jnp.linspace(0.0, 2.0, 12).astype(dtype)
+    truth = jnp.asarray([2.0, -1.5], dtype)
+    model = lambda w, x: w[0] * jnp.exp(w[1] * x)
+    problem = jt.problems.LeastSquares(lambda w, x, y: model(w, x) - y, x, model(truth, x))
+    return Case(problem, jnp.ones(2, dtype), lambda w: jnp.max(jnp.abs(w - truth)))
+
+
 CASES: dict[str, Callable[..., Case]] = {
     "lasso": lasso,
     "lasso, saddle point": lasso_saddle,
@@ -290,4 +299,5 @@ CASES: dict[str, Callable[..., Case]] = {
     "matrix game": game,
     "multiclass SVM": multiclass_svm,
     "matrix completion": matrix_completion,
+    "exponential fit": exponential_fit,
 }

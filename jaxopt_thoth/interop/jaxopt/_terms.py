@@ -28,6 +28,11 @@ class ProxPenalty(AbstractPenalty):
     function: Callable[..., Params] = eqx.field(static=True)
     hyperparams: Any
 
+    def value(self, x: Params) -> Scalar:
+        raise NotImplementedError(
+            "A penalty that is known by its prox alone has no value; leave out history=True and stops on values."
+        )
+
     def prox(self, x: Params, step: ArrayLike) -> Params:
         return self.function(x, self.hyperparams, step)
 

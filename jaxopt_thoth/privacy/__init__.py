@@ -1,0 +1,1 @@
+"""Differential privacy: mechanisms, accounting, and the methods that use them."""
