@@ -108,7 +108,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="linear"):
         jt.SaddlePoint(None, NEAR, penalties.L1(1.0), lambda x: x + 1).check(jnp.zeros(P))
     with pytest.raises(TypeError, match="SaddlePoint"):
-        jt.solve(jt.QuadraticProgram(jnp.eye(2), jnp.zeros(2)), TIGHT, jnp.zeros(2))
+        jt.solve(jt.bilevel.Bilevel(jnp.vdot, jnp.vdot), TIGHT, (jnp.zeros(2), jnp.zeros(2)))
 
 
 def test_the_derivative_in_the_strength_and_the_center_is_that_of_finite_differences():
