@@ -57,6 +57,7 @@ _HANDED_BACK = (
     "SelfTuningState",
     "MAIDState",
     "Hypergradient",
+    "Diagnostics",
     "BilevelPoint",
     "AIDState",
     "ITDState",

@@ -9,6 +9,7 @@ from ._custom_kkt import custom_kkt as custom_kkt
 from ._custom_mirror_fixed_point import custom_mirror_fixed_point as custom_mirror_fixed_point
 from ._custom_prox_fixed_point import custom_prox_fixed_point as custom_prox_fixed_point
 from ._custom_root import custom_root as custom_root
+from ._diagnose import diagnose as diagnose, Diagnostics as Diagnostics
 from ._implicit import Implicit as Implicit
 from ._jacobian_free import JacobianFree as JacobianFree
 from ._linear_solution import LinearSolution as LinearSolution
