@@ -8,6 +8,7 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array
 
 from . import _tree
 from ._result import History, RESULTS
@@ -31,8 +32,12 @@ class Run(eqx.Module):
     num_steps: IntScalar
     error: Scalar
     first_error: Scalar
-    running: BoolScalar
     result: RESULTS
+
+    @property
+    def running(self) -> BoolScalar:
+        """Whether no step has ended the run: it only would be by their number."""
+        return self.result == RESULTS.max_steps_reached
 
 
 def run_loop(
@@ -47,6 +52,7 @@ def run_loop(
     objective: Callable[[Params], Scalar] | None = None,
     feasible: BoolScalar | None = None,
     progress: Progress | None = None,
+    error_shows_nan: bool = False,
 ) -> tuple[Run, History | None]:
     """Iterate `step` until `measure` says so, a new value is not finite, or `max_steps` is reached.
 
@@ -61,6 +67,7 @@ def run_loop(
         objective: recorded after each step when given.
         feasible: where false no step is taken and the result is `RESULTS.infeasible`.
         progress: called on the host as `progress(num_steps, error)` between blocks of steps, in mode "while".
+        error_shows_nan: whether the error is NaN wherever the parameters are not finite, which spares a look at them.
 
     Raises:
         ValueError: for an unknown mode, or a history or progress that the mode cannot give.
@@ -75,7 +82,10 @@ def run_loop(
         num_steps = run.num_steps + 1
         error, done = measure(new_params, new_state, run.params, num_steps, run.error)
         error = error.astype(dtype)
-        finite = _tree.all_finite(new_params) & ~jnp.isnan(error)
+        finite = ~jnp.isnan(error)
+        if not error_shows_nan:
+            finite = finite & _tree.all_finite(new_params)
+        finite = lax.optimization_barrier(finite)
         first_error = jnp.where(jnp.isfinite(run.first_error), run.first_error, error)
         diverged = jnp.isfinite(error) & (error > hopeless * first_error) & ~done
         result = RESULTS.where(diverged, RESULTS.diverged, RESULTS.max_steps_reached)
@@ -86,7 +96,6 @@ def run_loop(
             num_steps=num_steps,
             error=jnp.where(finite, error, run.error),
             first_error=first_error,
-            running=finite & ~done & ~diverged,
             result=RESULTS.where(finite, result, RESULTS.nonfinite),
         )
 
@@ -97,7 +106,6 @@ def run_loop(
         num_steps=jnp.asarray(0, jnp.int32),
         error=jnp.asarray(jnp.inf, dtype),
         first_error=jnp.asarray(jnp.inf, dtype),
-        running=start,
         result=RESULTS.where(start, RESULTS.max_steps_reached, RESULTS.infeasible),
     )
     if mode == "scan":
@@ -155,7 +163,7 @@ def _while(
         return new, History(history.value.at[at].set(value), history.error.at[at].set(new.error))
 
     def run_until(carry: tuple[Run, History | None], limit: Any) -> tuple[Run, History | None]:
-        return while_loop(lambda c: c[0].running & (c[0].num_steps < limit), body, carry)
+        return packed_while_loop(lambda c: c[0].running & (c[0].num_steps < limit), body, carry)
 
     if progress is None:
         return run_until((run, history), max_steps)
@@ -174,6 +182,36 @@ def while_loop(condition: Callable[[Any], BoolScalar], body: Callable[[Any], Any
     return lax.while_loop(condition, body, match_carry(body, carry))
 
 
+# XLA fuses no more operands than this into one vector.
+_PACK = 8
+
+
+def packed_while_loop(condition: Callable[[Any], BoolScalar], body: Callable[[Any], Any], carry: Any) -> Any:
+    """`while_loop` whose scalars travel as vectors: XLA compiles a kernel, for ten milliseconds, for each array."""
+    carry = match_carry(body, carry)
+    if jax.sharding.get_abstract_mesh().manual_axes:
+        return lax.while_loop(condition, body, carry)
+    leaves, structure = jax.tree.flatten(carry)
+    groups: dict[Any, list[int]] = {}
+    for place, leaf in enumerate(leaves):
+        if leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.number):
+            groups.setdefault(leaf.dtype, []).append(place)
+    packs = [group[i : i + _PACK] for group in groups.values() for i in range(0, len(group), _PACK)]
+    packed = {place for pack in packs for place in pack}
+
+    def pack(carry: Any) -> tuple[list[Array], list[Array]]:
+        leaves = jax.tree.leaves(carry)
+        rest = [leaf for place, leaf in enumerate(leaves) if place not in packed]
+        return rest, [jnp.stack([leaves[place] for place in pack]) for pack in packs]
+
+    def unpack(carry: tuple[list[Array], list[Array]]) -> Any:
+        rest, vectors = iter(carry[0]), carry[1]
+        scalars = {place: v[i] for pack, v in zip(packs, vectors, strict=True) for i, place in enumerate(pack)}
+        return jax.tree.unflatten(structure, [scalars[i] if i in packed else next(rest) for i in range(len(leaves))])
+
+    return unpack(lax.while_loop(lambda c: condition(unpack(c)), lambda c: pack(body(unpack(c))), pack(carry)))
+
+
 def match_carry(body: Callable[[Any], Any], carry: Any) -> Any:
     """Strip weak types, and give the carry the varying axes that the body has inside `shard_map`."""
     carry = jax.tree.map(lambda leaf: lax.convert_element_type(leaf, jnp.result_type(leaf)), carry)
@@ -181,7 +219,7 @@ def match_carry(body: Callable[[Any], Any], carry: Any) -> Any:
         return carry
     # Two rounds: the axes that the first round adds may spread to further leaves.
     for _ in range(2):
-        carry = jax.tree.map(_match_varying, carry, jax.eval_shape(body, carry))
+        carry = jax.tree.map(match_varying, carry, jax.eval_shape(body, carry))
     return carry
 
 
@@ -190,6 +228,7 @@ def _varying_axes(aval: Any) -> frozenset[str]:
     return frozenset(getattr(kind, "varying", None) or getattr(aval, "vma", None) or ())
 
 
-def _match_varying(leaf: Any, target: Any) -> Any:
+def match_varying(leaf: Any, target: Any) -> Any:
+    """The array as one that varies over the axes of devices over which `target` does."""
     missing = tuple(_varying_axes(target) - _varying_axes(jax.typeof(leaf)))
     return lax.pcast(leaf, missing, to="varying") if missing else leaf

@@ -30,6 +30,57 @@ def squared_norm(x: Params) -> Scalar:
     return jax.tree.reduce(jnp.add, parts, jnp.zeros((), dtype_of(x)))
 
 
+# Up to here the serial sums of a single pass lose less than a thousandth in float32, and cost no more than the passes.
+_ONE_PASS = 4096
+_TOGETHER = 4
+
+
+def inner_products(*pairs: tuple[Params, Params]) -> tuple[Scalar, ...]:
+    """Inner products of pairs of pytrees, those of one shape in one pass where they are small.
+
+    XLA compiles three kernels for each sum on its own, and each kernel takes it about ten milliseconds.
+    """
+    products = [[a * b for a, b in zip(*map(jax.tree.leaves, pair), strict=True)] for pair in pairs]
+    totals = [jnp.zeros((), dtype_of(leaves)) for leaves in products]
+    groups: dict[tuple[int, ...], list[tuple[int, Array]]] = {}
+    for place, leaves in enumerate(products):
+        for leaf in leaves:
+            groups.setdefault(leaf.shape, []).append((place, leaf))
+    shared = [group[i : i + _TOGETHER] for group in groups.values() for i in range(0, len(group), _TOGETHER)]
+    for group in shared:
+        for (place, _), part in zip(group, _sums(*(leaf for _, leaf in group)), strict=True):
+            totals[place] = totals[place] + part
+    return tuple(totals)
+
+
+@jax.custom_jvp
+def _sums(*arrays: Array) -> tuple[Scalar, ...]:
+    if not 1 < arrays[0].size <= _ONE_PASS or any(a.dtype.itemsize < 4 for a in arrays):
+        return tuple(jnp.sum(a) for a in arrays)
+    # Parts are added up beside each other, and a sum alone in its pass would be split up by XLA.
+    size, most = arrays[0].size, 2 * _TOGETHER // len(arrays)
+    parts = next((count for count in range(most, 1, -1) if size % count == 0), 2)
+    flat = [jnp.pad(a.ravel(), (0, -size % parts)).reshape(parts, -1) for a in arrays]
+    sums = row_sums(*(part for a in flat for part in a))
+    return tuple(sum(sums[i + 1 : i + parts], sums[i]) for i in range(0, len(sums), parts))
+
+
+@_sums.defjvp
+def _(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[tuple[Scalar, ...], tuple[Scalar, ...]]:
+    return _sums(*primals), tuple(jnp.sum(t) for t in tangents)
+
+
+def row_sums(*arrays: Array) -> tuple[Array, ...]:
+    """Sums of several arrays of one shape over their last axis, in one pass where that is short."""
+    # Half precision is summed up in single precision by `jnp.sum` alone.
+    half = any(a.dtype.itemsize < 4 for a in arrays)
+    if half or arrays[0].shape[-1] > _ONE_PASS or jax.sharding.get_abstract_mesh().manual_axes:
+        return tuple(jnp.sum(a, -1) for a in arrays)
+    zeros = tuple(np.zeros((), a.dtype) for a in arrays)
+    plus = lambda xs, ys: tuple(x + y for x, y in zip(xs, ys, strict=True))
+    return tuple(jax.lax.reduce(arrays, zeros, plus, (arrays[0].ndim - 1,)))
+
+
 def norm(x: Params) -> Scalar:
     """Euclidean norm of a pytree, with derivative zero (not NaN) at zero."""
     return safe_sqrt(squared_norm(x))
@@ -47,6 +98,8 @@ def stable_norm(x: Params) -> Scalar:
     peak = jax.lax.stop_gradient(jnp.stack(peaks).max()) if peaks else jnp.ones((), dtype_of(x))
     # A constant factor leaves the derivative of the product untouched.
     unit = jnp.where(peak > 0, peak, 1)
+    # XLA multiplies by the inverse, which is flushed to zero where it is below the smallest normal number.
+    unit = jnp.minimum(unit, jnp.asarray(1 / jnp.finfo(unit.dtype).tiny, unit.dtype))
     return unit * norm(jax.tree.map(lambda a: a / unit, x))
 
 

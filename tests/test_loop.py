@@ -1,5 +1,6 @@
 """The loop on maps whose iterates are known: `x -> x / 2`, stopped on `|x| <= tol`."""
 
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxopt_thoth as jt
-from jaxopt_thoth._loop import run_loop
+from jaxopt_thoth._loop import packed_while_loop, run_loop
 
 
 MODES = ["while", "checkpointed", "scan"]
@@ -195,7 +196,36 @@ def test_a_solution_is_a_pytree():
 
 def test_sharded_rows_and_sharded_data_give_the_same_solutions_and_gradients():
     # In a process of its own: the number of devices is fixed when JAX starts.
-    code = 'import os; os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"\n' + SHARDED
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        env=os.environ | {"XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "equal" in done.stdout
+
+
+def test_scalars_that_travel_packed_keep_their_values_and_dtypes():
+    carry = {
+        "vector": jnp.zeros(3),
+        "count": jnp.asarray(0, jnp.int32),
+        "many": [jnp.asarray(float(i)) for i in range(20)],
+        "single": jnp.asarray(1, jnp.float32),
+        "flag": jnp.asarray(False),
+        "key": jax.random.key(0),
+    }
+
+    def body(carry):
+        many = [value + i for i, value in enumerate(carry["many"])]
+        return {**carry, "count": carry["count"] + 1, "many": many, "flag": ~carry["flag"]}
+
+    loop = jax.jit(lambda carry, limit: packed_while_loop(lambda c: c["count"] < limit, body, carry))
+    found = loop(carry, jnp.asarray(3, jnp.int32))
+    assert jax.tree.map(jnp.result_type, found) == jax.tree.map(jnp.result_type, carry)
+    assert found["count"] == 3 and bool(found["flag"])
+    np.testing.assert_array_equal(jnp.stack(found["many"]), 4.0 * np.arange(20))
+    counts = jax.vmap(lambda limit: loop(carry, limit)["count"])(jnp.arange(4, dtype=jnp.int32))
+    np.testing.assert_array_equal(counts, np.arange(4))

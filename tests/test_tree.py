@@ -72,3 +72,21 @@ def test_stop_gradient_leaves_integers_and_functions_alone():
 @pytest.mark.parametrize(("dtype", "tol"), [(jnp.float32, 1e-4), (jnp.float64, 1e-8)])
 def test_default_tolerance_scales_with_the_dtype(dtype, tol):
     np.testing.assert_allclose(_tree.default_tolerance(dtype), tol)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 12, 5000])
+def test_inner_products_of_several_pairs_are_those_of_each(size):
+    x, y = jnp.cos(jnp.arange(size, dtype=float)), jnp.sin(jnp.arange(size, dtype=float))
+    pairs = [({"a": x, "b": y}, {"a": y, "b": y}), (x, x), (x[:1], y[:1])]
+    expected = [_tree.vdot(*pair) for pair in pairs]
+    np.testing.assert_allclose(_tree.inner_products(*pairs), expected, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(_tree.inner_products((x, x))[0], jnp.sum(x**2), rtol=1e-13)
+    assert jnp.isnan(_tree.inner_products((x.at[-1].set(jnp.inf), jnp.zeros(size)))[0])
+
+
+def test_inner_products_are_differentiated_twice():
+    x = jnp.arange(1.0, 6.0)
+    f = lambda x: _tree.inner_products((x, x), (x, x**2))[1]
+    np.testing.assert_allclose(jax.grad(f)(x), 3 * x**2)
+    np.testing.assert_allclose(jax.hessian(f)(x), jnp.diag(6 * x))
+    np.testing.assert_allclose(jax.vmap(f)(jnp.stack([x, 2 * x])), [jnp.sum(x**3), 8 * jnp.sum(x**3)])

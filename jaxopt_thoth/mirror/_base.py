@@ -59,6 +59,10 @@ class AbstractMirrorMap(eqx.Module):
         """Another dual of the same point, of bounded size where `dual` is known up to a constant only."""
         return dual
 
+    def from_centered_dual(self, dual: Params) -> Params:
+        """`from_dual` of what `center_dual` gave, which may be cheaper."""
+        return self.from_dual(dual)
+
     def dual_step(self, dual: Params, gradient: Params, step_size: ArrayLike) -> Params:
         """A descent step in the dual variable, `dual - step_size * gradient`."""
         return jax.tree.map(lambda t, g: t - jnp.asarray(step_size, t.dtype) * g, dual, gradient)

@@ -68,6 +68,9 @@ class NegativeEntropy(AbstractMirrorMap):
         """The same logits shifted so that they are log-probabilities; keeps long runs from drifting."""
         return jax.nn.log_softmax(dual, self.axis)
 
+    def from_centered_dual(self, dual: Float[Array, "..."]) -> Float[Array, "..."]:
+        return jnp.exp(dual)
+
     def _prox_dual(self, dual: Float[Array, "..."], penalty: AbstractPenalty, step: ArrayLike) -> Array | None:
         if isinstance(penalty, NegativeEntropyPenalty) and eqx.is_array(penalty.strength):
             s = _tree.match(penalty.strength, dual) * _tree.match(step, dual)

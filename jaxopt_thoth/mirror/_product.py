@@ -84,6 +84,9 @@ class Product(AbstractMirrorMap):
     def center_dual(self, dual: Params) -> Params:
         return self._tree(lambda m, t: m.center_dual(t), dual)
 
+    def from_centered_dual(self, dual: Params) -> Params:
+        return self._tree(lambda m, t: m.from_centered_dual(t), dual)
+
     def dual_step(self, dual: Params, gradient: Params, step_size: ArrayLike) -> Params:
         return self._tree(lambda m, t, g: m.dual_step(t, g, step_size), dual, gradient)
 

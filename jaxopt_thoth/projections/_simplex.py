@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .. import _tree
 from .._loop import while_loop
 from .._validate import require_nonnegative
 from ._rows import project_rows
@@ -37,8 +38,8 @@ def simplex_rows(v: Float[Array, "... n"], radius: Float[Array, "..."]) -> Float
 
     def newton(threshold: Array) -> Array:
         active = v > threshold
-        count = jnp.maximum(jnp.sum(active, -1, keepdims=True), 1).astype(v.dtype)
-        return (jnp.sum(jnp.where(active, v, 0), -1, keepdims=True) - radius) / count
+        total, count = _tree.row_sums(jnp.where(active, v, 0), active.astype(v.dtype))
+        return (total[..., None] - radius) / jnp.maximum(count, 1)[..., None]
 
     def climbs(carry: tuple[Array, Array, Array]) -> Array:
         old, new, step = carry

@@ -57,11 +57,17 @@ class LinearModel(AbstractSmooth):
         """Number of rows n of the design."""
         return self.design.shape[0]
 
+    @property
+    def has_full_domain(self) -> bool:
+        return self.loss.has_bounded_curvature
+
     def value(self, params: Float[Array, "p *k"]) -> Scalar:
         return self._value(self.image(params))
 
     def _value(self, scores: Array) -> Scalar:
-        return jnp.sum(self.loss(scores, self.targets)) / self.num_rows
+        losses = self.loss(scores, self.targets)
+        (total,) = _tree.inner_products((losses, jnp.ones_like(losses)))
+        return total / self.num_rows
 
     def image(self, params: Float[Array, "p *k"]) -> Float[Array, "n *k"]:
         """The scores A w, (n,) or (n, k)."""
@@ -72,9 +78,16 @@ class LinearModel(AbstractSmooth):
         return self._value(image), self.design.rmatvec(slope)
 
     def hvp(self, params: Float[Array, "p *k"], vector: Float[Array, "p *k"]) -> Array:
+        return self.design.rmatvec(self._curved(params, self.image(vector)) / self.num_rows)
+
+    def curvature_along(self, params: Float[Array, "p *k"], vector: Float[Array, "p *k"]) -> Scalar:
+        image = self.image(vector)
+        (product,) = _tree.inner_products((image, self._curved(params, image)))
+        return product / self.num_rows
+
+    def _curved(self, params: Array, scores: Array) -> Array:
         slope = lambda scores: self.loss.derivative(scores, self.targets)
-        curved = jax.jvp(slope, (self.image(params),), (self.image(vector),))[1]
-        return self.design.rmatvec(curved / self.num_rows)
+        return jax.jvp(slope, (self.image(params),), (scores,))[1]
 
     def hessian_block(self, params: Float[Array, " p"], indices: Array) -> Float[Array, "k k"]:
         """Rows and columns `indices` of the Hessian, from those columns of the design alone."""
@@ -93,18 +106,21 @@ class LinearModel(AbstractSmooth):
     def divergence(self, new, new_image, old, old_image, old_value, old_gradient) -> tuple[Scalar, Scalar]:
         n = self.num_rows
         eps = jnp.finfo(old_value.dtype).eps
-        divergence = jnp.sum(self.loss.divergence(new_image, old_image, self.targets)) / n
+        losses = self.loss.divergence(new_image, old_image, self.targets)
         if not self.loss.has_bounded_curvature:
-            return divergence, 8 * eps * (1 + jnp.abs(old_value))
-        # What the difference of two rounded images loses, through the curvature bound |A d|^2 / 2n.
+            return jnp.sum(losses) / n, 8 * eps * (1 + jnp.abs(old_value))
         curvature = jnp.asarray(self.loss.curvature, old_value.dtype)
-        change = _tree.norm(new_image - old_image)
-        lost = 4 * eps * (_tree.norm(new_image) + _tree.norm(old_image))
+        difference = new_image - old_image
+        squared_change, squared_new = _tree.inner_products((difference, difference), (new_image, new_image))
+        bound = curvature * squared_change / (2 * n)
+        # What the difference of two rounded images loses, through the curvature bound |A d|^2 / 2n.
+        change = _tree.safe_sqrt(squared_change)
+        lost = 4 * eps * (2 * _tree.safe_sqrt(squared_new) + change)
         noise = curvature * (change + lost) * lost / n
         if self.loss.is_quadratic:
-            return divergence, noise
+            return bound, noise
         # The bound takes over where rounding drowns the difference of losses.
-        bound = curvature * change**2 / (2 * n)
+        divergence = jnp.sum(losses) / n
         resolved = divergence > 800 * eps * (1 + jnp.abs(old_value))
         return jnp.where(resolved, jnp.minimum(divergence, bound), bound), noise
 

@@ -48,6 +48,10 @@ class Quadratic(AbstractSmooth):
             raise ValueError(f"vector must have {rows} rows like matrix, got shape {self.vector.shape}.")
         self.constant = jnp.asarray(constant, dtype)
 
+    @property
+    def has_full_domain(self) -> bool:
+        return True
+
     def value(self, params: Float[Array, "p *k"]) -> Scalar:
         return self.value_and_grad_at(params, self.image(params))[0]
 
@@ -70,8 +74,11 @@ class Quadratic(AbstractSmooth):
 
     def divergence(self, new, new_image, old, old_image, old_value, old_gradient) -> tuple[Scalar, Scalar]:
         change, image_change = new - old, new_image - old_image
-        lost = 4 * jnp.finfo(old_value.dtype).eps * (_tree.norm(new_image) + _tree.norm(old_image))
-        return _tree.vdot(change, image_change) / 2, _tree.norm(change) * lost
+        product, squared_change, squared_new, squared_image_change = _tree.inner_products(
+            (change, image_change), (change, change), (new_image, new_image), (image_change, image_change)
+        )
+        size = 2 * _tree.safe_sqrt(squared_new) + _tree.safe_sqrt(squared_image_change)
+        return product / 2, _tree.safe_sqrt(squared_change) * 4 * jnp.finfo(old_value.dtype).eps * size
 
     def check(self, params: Any) -> Any:
         if not isinstance(params, jax.Array) or params.shape != self.vector.shape:

@@ -54,7 +54,7 @@ class AndersonAcceleration(AbstractSolver):
             `ProximalGradient(accelerated=False, growth=1.0)`, whose step size, and so its map, soon stays the same.
         history: number of differences that are combined.
         ridge: weight of the regularization, relative to the trace of the Gram matrix of the residuals; not less than
-            the rounding unit.
+            what rounding adds to it.
 
     Raises:
         TypeError: if `solver` is no solver of composite problems.
@@ -159,7 +159,8 @@ class AndersonAcceleration(AbstractSolver):
         gram = jax.vmap(rows, (None, 0))(changes, changes)
         size = jnp.trace(gram)
         size = jnp.where(size > 0, size, 1)
-        ridge = jnp.maximum(self.ridge.astype(gram.dtype), jnp.finfo(gram.dtype).eps)
+        # Rounding of the Gram matrix must not make it indefinite.
+        ridge = jnp.maximum(self.ridge.astype(gram.dtype), 4 * self.history * float(jnp.finfo(gram.dtype).eps))
         regular = gram / size + ridge * jnp.eye(self.history, dtype=gram.dtype)
         right: Any = rows(changes, residual) / size
-        return jnp.linalg.solve(regular, right)
+        return jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(regular), True), right)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .. import _tree
-from .._loop import while_loop
-from .._types import BoolScalar, IntScalar, Params, Scalar
+from .._loop import packed_while_loop
+from .._types import BoolScalar, Params, Scalar
 from ..problems import Composite
 
 
@@ -31,10 +31,11 @@ class Trial(eqx.Module):
     step_size: Scalar
     params: Params
     image: Any
-    change: Params
+    squared_change: Scalar
+    zero_or_nan: Scalar
     divergence: Scalar
     noise: Scalar
-    count: IntScalar
+    count: Scalar
 
     @property
     def exhausted(self) -> BoolScalar:
@@ -43,7 +44,7 @@ class Trial(eqx.Module):
 
     @property
     def bound(self) -> Scalar:
-        return _tree.squared_norm(self.change) / (2 * self.step_size)
+        return self.squared_change / (2 * self.step_size)
 
     @property
     def accepted(self) -> BoolScalar:
@@ -57,14 +58,24 @@ def take_point(problem: Composite, params: Params, image: Any) -> Point:
     return Point(params, image, value, gradient)
 
 
-def attempt(problem: Composite, point: Point, step_size: Scalar, count: IntScalar | int = 0) -> Trial:
+def is_defined(problem: Composite, point: Point) -> BoolScalar:
+    """Whether the smooth term is finite at the point, as far as has to be looked."""
+    return jnp.asarray(True) if problem.smooth.has_full_domain else jnp.isfinite(point.value)
+
+
+def propose(problem: Composite, point: Point, step_size: Scalar) -> tuple[Params, Any]:
+    """The prox-gradient step from a point with one step size, and its image."""
+    new = problem.penalty.prox(_tree.add_scaled(point.params, -step_size, point.gradient), step_size)
+    return new, problem.smooth.image(new)
+
+
+def attempt(problem: Composite, point: Point, step_size: Scalar, count: Scalar) -> Trial:
     """The prox-gradient step from a point with one step size, and what the search has to know of it."""
-    moved = _tree.add_scaled(point.params, -step_size, point.gradient)
-    new = problem.penalty.prox(moved, step_size)
-    image = problem.smooth.image(new)
+    new, image = propose(problem, point, step_size)
     divergence, noise = problem.smooth.divergence(new, image, point.params, point.image, point.value, point.gradient)
     change = _tree.sub(new, point.params)
-    return Trial(step_size, new, image, change, divergence, noise, jnp.asarray(count, jnp.int32))
+    squared_change, zero_or_nan = _tree.inner_products((change, change), (new, _tree.zeros_like(new)))
+    return Trial(step_size, new, image, squared_change, zero_or_nan, divergence, noise, count)
 
 
 def search(problem: Composite, point: Point, step_size: Scalar, shrink: Array, *, unrolled: bool) -> Trial:
@@ -84,9 +95,14 @@ def _backtrack(problem: Composite, point: Point, step_size: Scalar, shrink: Arra
         measured = 0.95 * trial.step_size * trial.bound / trial.divergence
         shorter = jnp.where(measured > trial.step_size / 100, measured, trial.step_size / 100)
         shrunk = shrink.astype(step_size.dtype) * trial.step_size
-        return attempt(problem, point, jnp.minimum(shorter, shrunk), trial.count + 1)
+        proposed = jnp.where(trial.count < 0, trial.step_size, jnp.minimum(shorter, shrunk))
+        return attempt(problem, point, proposed, trial.count + 1)
 
     def failed(trial: Trial) -> BoolScalar:
-        return ~trial.accepted & (trial.count < _MAX_TRIALS) & jnp.isfinite(point.value)
+        again = ~trial.accepted & (trial.count < _MAX_TRIALS) & is_defined(problem, point)
+        return (trial.count < 0) | again
 
-    return while_loop(failed, shorten, attempt(problem, point, step_size))
+    # The first trial is the loop's first round: XLA compiles it once.
+    unknown = jnp.asarray(jnp.nan, point.value.dtype)
+    blank = Trial(step_size, point.params, point.image, unknown, unknown, unknown, unknown, -jnp.ones_like(unknown))
+    return packed_while_loop(failed, shorten, blank)

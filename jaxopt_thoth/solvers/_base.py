@@ -15,9 +15,11 @@ class AbstractSolver(eqx.Module):
         tol: tolerance on `error`; None takes about the square root of the rounding unit of the parameters.
         max_steps: bound on the number of steps.
         problem_kind: the kind of problem that it solves.
+        error_shows_nan: whether `error` is NaN wherever the parameters are not finite, so that no loop has to look.
     """
 
     problem_kind: ClassVar[type[AbstractProblem]] = Composite
+    error_shows_nan: ClassVar[bool] = False
     tol: eqx.AbstractVar[Scalar | None]
     max_steps: eqx.AbstractVar[int]
 

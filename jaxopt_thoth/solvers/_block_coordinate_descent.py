@@ -1,4 +1,4 @@
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from .._types import IntScalar, Scalar
 from .._validate import require_nonnegative
 from ..problems import Composite
 from ._base import AbstractSolver
-from ._coordinate_blocks import blocks_of, CoordinateBlocks, curvatures, gradient_of, penalty_of
+from ._coordinate_blocks import blocks_of, CoordinateBlocks, curvatures, gradient_of, penalty_of, with_columns
 
 
 Selection = Literal["cyclic", "random", "greedy"]
@@ -77,6 +77,7 @@ class BlockCoordinateDescent(AbstractSolver):
         [2. 0.]
     """
 
+    error_shows_nan: ClassVar[bool] = True
     key: Key[Array, ""] | None
     tol: Scalar | None
     selection: Selection = eqx.field(static=True)
@@ -116,31 +117,49 @@ class BlockCoordinateDescent(AbstractSolver):
     def step(
         self, problem: Composite, params: Float[Array, "p *k"], state: BlockCoordinateDescentState
     ) -> tuple[Float[Array, "p *k"], BlockCoordinateDescentState]:
-        blocks = blocks_of(problem.penalty, params)
+        blocks = with_columns(blocks_of(problem.penalty, params), problem)
         order = jnp.arange(state.curvatures.size)
         if self.key is not None:
             order = jax.random.permutation(jax.random.fold_in(self.key, state.count), order)
 
-        def update(carry: tuple[Array, Array], block: Array) -> tuple[tuple[Array, Array], None]:
-            params, image = carry
-            if self.selection == "greedy":
-                _, gradient = problem.smooth.value_and_grad_at(params, image)
-                moves = _moves(problem, blocks, params, gradient, state.curvatures)
-                # By strong convexity of the quadratic bound it falls by at least half of this.
-                block = jnp.argmax(state.curvatures * _squares(moves))
+        def update(params: Array, image: Array, block: Array) -> tuple[Array, Array]:
             slope, columns = gradient_of(problem, params, image, blocks, block)
             new, change = _move(problem, blocks, params, slope, state.curvatures[block], block)
-            image = image + jnp.matmul(columns, change, precision=lax.Precision.HIGHEST)
+            if columns.shape[1] == 1 and image.ndim == 1:
+                return new, image + columns[:, 0] * change
+            return new, image + jnp.matmul(columns, change, precision=lax.Precision.HIGHEST)
+
+        def steepest(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+            params, image = carry
+            gradient = problem.smooth.value_and_grad_at(params, image)[1]
+            moves = _moves(problem, blocks, params, gradient, state.curvatures)
+            # By strong convexity of the quadratic bound it falls by at least half of this.
+            block = jnp.argmax(state.curvatures * _squares(moves))
+            new, image = update(params, image, block)
             return (blocks.put(params, block, new), image), None
 
-        start = match_carry(lambda carry: update(carry, order[0])[0], (params, state.image))
-        (new, _), _ = lax.scan(update, start, order)
+        def in_turn(image: Array, block: Array) -> tuple[Array, Array]:
+            # Each block comes once, so that its rows are those before the epoch: only the image has to be carried.
+            new, image = update(params, image, block)
+            return image, new
+
+        if self.selection == "greedy":
+            start = match_carry(lambda carry: steepest(carry, None)[0], (params, state.image))
+            new = lax.scan(steepest, start, length=state.curvatures.size)[0][0]
+        else:
+            start = match_carry(lambda image: in_turn(image, order[0])[0], state.image)
+            found: Array = lax.scan(in_turn, start, order)[1]
+            new = blocks.assemble(found if self.key is None else found[jnp.argsort(order)], params.shape[0])
         # Computed anew, or the rounding of many updates would add up.
         image = problem.smooth.image(new)
         _, gradient = problem.smooth.value_and_grad_at(new, image)
-        gradient_norm = jnp.minimum(state.gradient_norm, _tree.norm(gradient))
         moves = _moves(problem, blocks, new, gradient, state.curvatures)
-        residual = _tree.norm(state.curvatures * _tree.safe_sqrt(_squares(moves)))
+        scaled = blocks.assemble(state.curvatures.reshape(-1, *[1] * (moves.ndim - 1)) * moves, new.shape[0])
+        squared_gradient, squared_residual, zero_or_nan = _tree.inner_products(
+            (gradient, gradient), (scaled, scaled), (new, jnp.zeros_like(new))
+        )
+        gradient_norm = jnp.minimum(state.gradient_norm, _tree.safe_sqrt(squared_gradient))
+        residual = _tree.safe_sqrt(squared_residual + zero_or_nan)
         return new, BlockCoordinateDescentState(
             image=image,
             curvatures=state.curvatures,
@@ -163,6 +182,8 @@ def _move(
     rows = blocks.take(params, block)
     part = penalty_of(problem.penalty, params, blocks, block)
     new = part.prox(rows - slope / curvature, 1 / curvature)
+    if blocks.single:
+        return new, new - rows
     # Padding stays at zero, whatever the penalty does to it.
     new = jnp.where(blocks.mask[block].reshape(-1, *[1] * (rows.ndim - 1)), new, 0)
     return new, new - rows

@@ -5,6 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array
 
 from .._loop import match_carry, Progress
 from .._result import RESULTS, Solution
@@ -62,8 +63,12 @@ def solve_blocks(
     warm: bool,
     progress: Progress | None,
     throw: bool,
+    order: Array | None = None,
 ) -> Solution:
-    """Solve a batch block after block, each block under `vmap`; with `warm`, each starts where the last one ended."""
+    """Solve a batch block after block, each block under `vmap`; with `warm`, each starts where the last one ended.
+
+    `order` is the permutation in which the rows are taken; they come back in their own.
+    """
     adjoint = Implicit() if adjoint is None else adjoint
     batch_size(batch, chunk)
     batch = jax.tree.map(jnp.asarray, batch)
@@ -71,8 +76,12 @@ def solve_blocks(
     require_parts(first, solver, stop, adjoint)
     params = lax.stop_gradient(first.check(params))
     # Compiled as a whole, and anew at each call: `problem_of` may read what changes between calls.
-    run = jax.jit(lambda batch, params: _run(problem_of, batch, solver, params, stop, adjoint, chunk, warm, progress))
-    solution = run(batch, params)
+    run = jax.jit(
+        lambda batch, params, order: _run(
+            problem_of, batch, solver, params, stop, adjoint, chunk, warm, progress, order
+        )
+    )
+    solution = run(batch, params, order)
     if throw:
         failed = jnp.any(solution.result != RESULTS.converged)
         solution = _worst(solution.result).error_if(solution, failed)
@@ -97,9 +106,12 @@ def _run(
     chunk: int,
     warm: bool,
     progress: Progress | None,
+    order: Array | None,
 ) -> Solution:
     length = len(jax.tree.leaves(batch)[0])
-    blocks = _to_blocks(batch, length, chunk)
+    # Rows that are taken out of order are fetched where they are used: sorted copies would be one more pass over them.
+    blocks = _to_blocks(batch if order is None else order, length, chunk)
+    fetch = (lambda rows: rows) if order is None else lambda rows: jax.tree.map(lambda leaf: leaf[rows], batch)
 
     def solve_one(item: Any, start: Params) -> Any:
         problem = problem_of(item)
@@ -107,20 +119,29 @@ def _run(
             return solve(problem, solver, start, stop=stop, adjoint=adjoint), None, None
         return solve_frozen(problem.closed(start), solver, start, stop, adjoint)
 
-    def block(carry: tuple[Params, jax.Array], items: Any) -> tuple[Any, Any]:
+    def block(carry: tuple[Params, jax.Array], rows: Any) -> tuple[Any, Any]:
         start, done = carry
-        rows = len(jax.tree.leaves(items)[0])
-        outcome = jax.vmap(solve_one, in_axes=(0, None))(items, start)
+        items = fetch(rows)
+        size = len(jax.tree.leaves(items)[0])
+        if size == 1:
+            # Alone, a row needs no mask of those that are done.
+            outcome = jax.tree.map(lambda leaf: leaf[None], solve_one(jax.tree.map(lambda leaf: leaf[0], items), start))
+        else:
+            outcome = jax.vmap(solve_one, in_axes=(0, None))(items, start)
         last = jax.tree.map(lambda leaf: lax.stop_gradient(leaf[-1]), outcome[0].params)
-        done = jnp.minimum(done + rows, length)
+        done = jnp.minimum(done + size, length)
         if progress is not None:
             jax.debug.callback(progress, done, length)
         return (last if warm else start, done), outcome
 
-    first_items = jax.tree.map(lambda leaf: leaf[0], blocks)
-    start = match_carry(lambda carry: block(carry, first_items)[0], (params, jnp.asarray(0, jnp.int32)))
+    first_rows = jax.tree.map(lambda leaf: leaf[0], blocks)
+    start = match_carry(lambda carry: block(carry, first_rows)[0], (params, jnp.asarray(0, jnp.int32)))
     _, outcome = lax.scan(block, start, blocks)
-    solution, step, tol = _from_blocks(outcome, length)
+    outcome = _from_blocks(outcome, length)
+    if order is not None:
+        back = jnp.argsort(order)
+        outcome = jax.tree.map(lambda leaf: leaf[back], outcome)
+    solution, step, tol = outcome
     if not adjoint.unrolls:
         # After the scan, so that the linear systems too run as batches, of a size that the slowest does not hold up.
         def differentiate(items: tuple[Any, Params, Scalar, Scalar]) -> Params:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _tree
-from .._loop import while_loop
-from .._types import BoolScalar, IntScalar, Params, Scalar
+from .._loop import packed_while_loop
+from .._types import BoolScalar, Params, Scalar
 from .._validate import concrete
 from ..mirror import AbstractMirrorMap
 from ..problems import Composite
@@ -39,7 +39,7 @@ class BregmanTrial(eqx.Module):
     divergence: Scalar
     noise: Scalar
     distance: Scalar
-    count: IntScalar
+    count: Scalar
 
     @property
     def bound(self) -> Scalar:
@@ -63,7 +63,7 @@ def move(
     """Point and dual of `argmin_x <gradient, x> + g(x) + divergence(x, from_dual(dual)) / step_size`."""
     moved = mirror_map.dual_step(dual, gradient, step_size)
     new_dual = mirror_map.center_dual(mirror_map.prox_dual(moved, problem.penalty, step_size))
-    return mirror_map.from_dual(new_dual), new_dual
+    return mirror_map.from_centered_dual(new_dual), new_dual
 
 
 def distance_between(
@@ -84,7 +84,9 @@ def attempt(
     image = problem.smooth.image(params)
     divergence, noise = problem.smooth.divergence(params, image, point.params, point.image, point.value, point.gradient)
     distance = distance_between(mirror_map, params, dual, point.params, point.dual)
-    return BregmanTrial(step_size, params, dual, image, divergence, noise, distance, jnp.asarray(count, jnp.int32))
+    return BregmanTrial(
+        step_size, params, dual, image, divergence, noise, distance, jnp.asarray(count, divergence.dtype)
+    )
 
 
 def search(
@@ -114,12 +116,17 @@ def _backtrack(
         measured = 0.95 * trial.distance / trial.divergence
         shorter = jnp.where(measured > trial.step_size / 100, measured, trial.step_size / 100)
         shrunk = shrink.astype(step_size.dtype) * trial.step_size
-        return attempt(problem, mirror_map, point, jnp.minimum(shorter, shrunk), trial.count + 1)
+        proposed = jnp.where(trial.count < 0, trial.step_size, jnp.minimum(shorter, shrunk))
+        return attempt(problem, mirror_map, point, proposed, trial.count + 1)
 
     def failed(trial: BregmanTrial) -> BoolScalar:
-        return ~trial.accepted & (trial.count < MAX_TRIALS) & jnp.isfinite(point.value)
+        again = ~trial.accepted & (trial.count < MAX_TRIALS) & jnp.isfinite(point.value)
+        return (trial.count < 0) | again
 
-    return while_loop(failed, shorten, attempt(problem, mirror_map, point, step_size))
+    # The first trial is the loop's first round: XLA compiles it once.
+    unknown = jnp.asarray(jnp.nan, point.value.dtype)
+    first = (step_size, point.params, point.dual, point.image, unknown, unknown, unknown)
+    return packed_while_loop(failed, shorten, BregmanTrial(*first, -jnp.ones_like(unknown)))
 
 
 def inverse_relative_curvature(
@@ -127,16 +134,19 @@ def inverse_relative_curvature(
 ) -> Scalar:
     """Inverse curvature of f relative to the mirror map, along the step that starts from `params`."""
     _, direction = jax.jvp(mirror_map.from_dual, (dual,), (gradient,))
-    return guarded_ratio(_tree.vdot(direction, gradient), problem.smooth.hvp(params, direction), direction)
+    return guarded_ratio(_tree.vdot(direction, gradient), problem.smooth.curvature_along(params, direction))
 
 
 def residual_norm(problem: Composite, params: Params, gradient: Params, step: Scalar) -> Scalar:
     """Norm of the Euclidean prox-gradient residual `(w - prox(w - step gradient)) / step`.
 
-    Unlike the length of a Bregman step it does not vanish where the geometry is merely steep, near its boundary.
+    Unlike the length of a Bregman step it does not vanish where the geometry is merely steep, near its boundary. It is
+    NaN where the parameters are not finite.
     """
     moved = problem.penalty.prox(_tree.add_scaled(params, -step, gradient), step)
-    return _tree.norm(_tree.sub(params, moved)) / step
+    change = _tree.sub(params, moved)
+    squared, zero_or_nan = _tree.inner_products((change, change), (params, _tree.zeros_like(params)))
+    return _tree.safe_sqrt(squared + zero_or_nan) / step
 
 
 def check_geometry(problem: Composite, mirror_map: AbstractMirrorMap, params: Params) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from .. import _tree
 from .._types import Scalar
-from ..operators import AbstractOperator
+from ..operators import AbstractOperator, DenseOperator
 from ..penalties import AbstractPenalty, SparseGroupLasso
 from ..penalties._groups import AbstractGroupNorm
 from ..problems import Composite
@@ -21,12 +22,18 @@ class CoordinateBlocks(eqx.Module):
     Attributes:
         indices: the rows of each block; any row where the mask is false.
         mask: which of them count.
+        single: whether block i is row i.
+        transposed: the transpose of a dense matrix whose columns are taken, where that has been formed.
     """
 
     indices: Int[Array, "blocks m"]
     mask: Bool[Array, "blocks m"]
+    single: bool = eqx.field(static=True)
+    transposed: Float[Array, "p n"] | None = None
 
     def take(self, x: Float[Array, "p *k"], block: Array) -> Float[Array, "m *k"]:
+        if self.single:
+            return x[self.indices[block]]
         mask = self.mask[block].reshape(-1, *[1] * (x.ndim - 1))
         return jnp.where(mask, x[self.indices[block]], 0)
 
@@ -34,8 +41,29 @@ class CoordinateBlocks(eqx.Module):
         places = jnp.where(self.mask[block], self.indices[block], x.shape[0])
         return x.at[places].set(rows, mode="drop")
 
+    def assemble(self, rows: Float[Array, "blocks m *k"], count: int) -> Float[Array, "p *k"]:
+        """The parameters, of `count` rows, from the rows of all blocks in their order."""
+        flat = rows.reshape(-1, *rows.shape[2:])
+        if self.single:
+            return flat
+        places = jnp.where(self.mask, self.indices, count).ravel()
+        return flat[jnp.argsort(places)[:count]]
+
     def columns(self, operator: AbstractOperator, block: Array) -> Float[Array, "n m"]:
-        return jnp.where(self.mask[block][None, :], operator.columns(self.indices[block]), 0)
+        if self.transposed is None:
+            found = operator.columns(self.indices[block])
+        else:
+            found = self.transposed[self.indices[block]].T
+        return found if self.single else jnp.where(self.mask[block][None, :], found, 0)
+
+
+def with_columns(blocks: CoordinateBlocks, problem: Composite) -> CoordinateBlocks:
+    """The blocks with the transpose of a dense design, whose columns then lie together in memory."""
+    if not (isinstance(problem.smooth, LinearModel) and isinstance(problem.smooth.design, DenseOperator)):
+        return blocks
+    # Without the barrier XLA reads the transpose out of the design itself, column by column.
+    transposed = lax.optimization_barrier(problem.smooth.design.matrix.T)
+    return CoordinateBlocks(blocks.indices, blocks.mask, blocks.single, transposed)
 
 
 def blocks_of(penalty: AbstractPenalty, params: Float[Array, "p *k"]) -> CoordinateBlocks:
@@ -48,7 +76,7 @@ def blocks_of(penalty: AbstractPenalty, params: Float[Array, "p *k"]) -> Coordin
                 f"{type(penalty).__name__}; use ProximalGradient."
             )
         rows = jnp.arange(params.shape[0])[:, None]
-        return CoordinateBlocks(rows, jnp.ones(rows.shape, bool))
+        return CoordinateBlocks(rows, jnp.ones(rows.shape, bool), True)
     if groups.largest_group is None:
         raise ValueError("groups were traced, so that their sizes are unknown; build the penalty outside of jit.")
     if params.shape[:1] != groups.groups.shape:
@@ -57,7 +85,7 @@ def blocks_of(penalty: AbstractPenalty, params: Float[Array, "p *k"]) -> Coordin
     sizes = jax.ops.segment_sum(jnp.ones_like(ids), ids, count)
     steps = jnp.arange(max(groups.largest_group, 1), dtype=sizes.dtype)[None, :]
     places = jnp.minimum((jnp.cumsum(sizes) - sizes)[:, None] + steps, ids.size - 1)
-    return CoordinateBlocks(jnp.argsort(ids, stable=True)[places], steps < sizes[:, None])
+    return CoordinateBlocks(jnp.argsort(ids, stable=True)[places], steps < sizes[:, None], False)
 
 
 def penalty_of(penalty: AbstractPenalty, params: Array, blocks: CoordinateBlocks, block: Array) -> AbstractPenalty:
@@ -98,7 +126,10 @@ def curvatures(problem: Composite, blocks: CoordinateBlocks) -> Float[Array, " b
             f"BlockCoordinateDescent needs a Quadratic, or a LinearModel whose loss has bounded curvature, got {name}; "
             "use ProximalGradient."
         )
-    found = lax.map(of_block, jnp.arange(blocks.mask.shape[0]))
+    if blocks.single and isinstance(smooth, LinearModel) and isinstance(smooth.design, DenseOperator):
+        found = scale * jnp.sum(smooth.design.matrix**2, 0)
+    else:
+        found = lax.map(of_block, jnp.arange(blocks.mask.shape[0]))
     # A column of zeros leaves its block to the penalty, at a long step.
     peak = jnp.max(found, initial=0)
     floor = jnp.where(peak > 0, float(jnp.finfo(found.dtype).eps) * peak, 1)
@@ -115,6 +146,8 @@ def gradient_of(
     assert isinstance(smooth, LinearModel)
     columns = blocks.columns(smooth.design, block)
     slope = smooth.loss.derivative(image, smooth.targets) / smooth.num_rows
+    if columns.shape[1] == 1 and slope.ndim == 1:
+        return jnp.stack(_tree.inner_products((columns[:, 0], slope))), columns
     return jnp.matmul(columns.T, slope, precision=lax.Precision.HIGHEST), columns
 
 

@@ -41,11 +41,11 @@ def inverse_curvature(problem: Composite, params: Params) -> Scalar:
 
 def inverse_curvature_along(problem: Composite, params: Params, gradient: Params) -> Scalar:
     """Inverse curvature of f along its gradient, at least 1 / L, so that a first trial is never timid; 1 if unknown."""
-    return guarded_ratio(_tree.squared_norm(gradient), problem.smooth.hvp(params, gradient), gradient)
+    (size,) = _tree.inner_products((gradient, gradient))
+    return guarded_ratio(size, problem.smooth.curvature_along(params, gradient))
 
 
-def guarded_ratio(numerator: Scalar, product: Params, direction: Params) -> Scalar:
-    """`numerator / <direction, product>` as a constant; 1 where that is not a positive number."""
-    curvature = _tree.vdot(direction, product)
+def guarded_ratio(numerator: Scalar, curvature: Scalar) -> Scalar:
+    """`numerator / curvature` as a constant; 1 where that is not a positive number."""
     guess = numerator / jnp.where(curvature > 0, curvature, 1)
     return jax.lax.stop_gradient(jnp.where((guess > 0) & (curvature > 0) & jnp.isfinite(guess), guess, 1))

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ from ..penalties import Zero
 from ..problems import Composite
 from ._base import AbstractSolver
 from ._bregman_step import (
-    attempt,
     BregmanPoint,
     check_geometry,
     inverse_relative_curvature,
+    move,
     residual_norm,
     search,
 )
@@ -97,6 +97,7 @@ class MirrorDescent(AbstractSolver):
         [0.5 0.5 0. ]
     """
 
+    error_shows_nan: ClassVar[bool] = True
     mirror_map: AbstractMirrorMap
     rule: AbstractStepRule | None
     shrink: Scalar
@@ -157,25 +158,31 @@ class MirrorDescent(AbstractSolver):
     def step(self, problem: Composite, params: Params, state: MirrorDescentState) -> tuple[Params, MirrorDescentState]:
         point = BregmanPoint(params, state.dual, state.image, state.value, state.gradient)
         dtype = state.value.dtype
-        squared = self.mirror_map.dual_norm(state.gradient).astype(dtype) ** 2
+        squared = jnp.zeros((), dtype)
+        if self.rule is not None and self.rule.needs_norm:
+            squared = self.mirror_map.dual_norm(state.gradient).astype(dtype) ** 2
         accumulated = state.accumulated + squared
+        failed = jnp.asarray(False)
         if self.rule is None:
             first = state.step_size * self.growth.astype(dtype)
             trial = search(problem, self.mirror_map, point, first, self.shrink, unrolled=self.unrolled)
             # Where rounding drowns the test, a step size may not grow on the strength of it.
             tested = trial.bound > trial.noise
             step_size = jnp.where(tested, trial.step_size, jnp.minimum(trial.step_size, state.step_size))
+            new, dual, image, length, failed = trial.params, trial.dual, trial.image, trial.step_size, trial.exhausted
         else:
             modulus = self.mirror_map.modulus(params).astype(dtype)
             info = StepInfo(state.count, state.value, squared, accumulated, modulus)
-            step_size = valid_step(self.rule(info).astype(dtype))
-            trial = attempt(problem, self.mirror_map, point, step_size)
-        value, gradient = problem.smooth.value_and_grad_at(trial.params, trial.image)
-        total = state.total + trial.step_size
-        share = trial.step_size / jnp.where(total > 0, total, 1)
+            step_size = length = valid_step(self.rule(info).astype(dtype))
+            new, dual = move(problem, self.mirror_map, state.dual, state.gradient, length)
+            image = problem.smooth.image(new)
+        value, gradient = problem.smooth.value_and_grad_at(new, image)
+        (squared_gradient,) = _tree.inner_products((gradient, gradient))
+        total = state.total + length
+        share = length / jnp.where(total > 0, total, 1)
         new_state = MirrorDescentState(
-            dual=trial.dual,
-            image=trial.image,
+            dual=dual,
+            image=image,
             value=value.astype(dtype),
             gradient=gradient,
             average=_tree.add_scaled(state.average, share, _tree.sub(params, state.average)),
@@ -183,11 +190,11 @@ class MirrorDescent(AbstractSolver):
             total=total,
             count=state.count + 1,
             accumulated=accumulated,
-            gradient_norm=jnp.minimum(state.gradient_norm, _tree.norm(gradient)),
+            gradient_norm=jnp.minimum(state.gradient_norm, _tree.safe_sqrt(squared_gradient)),
             residual_step=state.residual_step,
-            failed=trial.exhausted if self.rule is None else jnp.asarray(False),
+            failed=failed,
         )
-        return trial.params, new_state
+        return new, new_state
 
     def error(self, problem: Composite, params: Params, state: MirrorDescentState) -> Scalar:
         residual = residual_norm(problem, params, state.gradient, state.residual_step)

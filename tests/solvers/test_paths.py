@@ -43,6 +43,7 @@ DRIVERS = {
     "path in chunks that do not divide": lambda s: jt.solve_path(lasso, s, SOLVER, START, chunk=3),
     "batch in one chunk": lambda s: jt.solve_batched(lasso, s, SOLVER, START),
     "batch in chunks by difficulty": lambda s: jt.solve_batched(lasso, s, SOLVER, START, chunk=4, difficulty=-s[::1]),
+    "batch one by one": lambda s: jt.solve_batched(lasso, s, SOLVER, START, chunk=1, difficulty=-s),
 }
 
 

@@ -169,4 +169,5 @@ def test_every_solver_is_in_the_table():
         for value in vars(jt.solvers).values()
         if inspect.isclass(value) and issubclass(value, AbstractSolver) and value is not AbstractSolver
     }
-    assert used == public
+    # Its promise is a rate, not a certificate: tests/solvers/test_splitting_composite.py checks it step by step.
+    assert used == public - {jt.solvers.AcceleratedChambollePock}
