@@ -65,6 +65,20 @@ _HANDED_BACK = (
     "SABAState",
     "F2SAState",
     "StochasticBilevelState",
+    "CanaryAudit",
+    "EMAState",
+    "DCTLowRankState",
+    "NoiseAdaptiveState",
+    "QuantileClipState",
+    "NoiseState",
+    "CorrelatedNoiseState",
+    "PrivateState",
+    "RelativeGaussianState",
+    "ClippedSum",
+    "EngineCosts",
+    "PerExample",
+    "SignalSubspace",
+    "SimplexFit",
 )
 _ROOMS = [
     importlib.import_module(f"jaxopt_thoth.{room.name}")
