@@ -1,8 +1,8 @@
-"""Data hyper-cleaning: half of the labels of the digits are wrong, and one weight a row, learned by gradient, finds them.
+"""Data hyper-cleaning: half of the labels of the digits are wrong, and one learned weight a row finds out which.
 
 The inner problem is a weighted multinomial regression, the outer one its loss on a few hundred rows with right labels;
-each of 800 rows has a weight `sigmoid(t_i)`. HOAG follows the hypergradient with Adam. What to see: the weights of clean
-and of corrupted rows part within ten outer steps, and the test accuracy reaches, from .88, that of training on
+each of 800 rows has a weight `sigmoid(t_i)`, and HOAG follows the hypergradient with Adam. What to see: the weights of
+clean and of corrupted rows part within ten outer steps, and the test accuracy climbs from .88 to that of training on
 the clean rows alone. Run `python examples/hyper_cleaning.py [OUT.png]`; needs scikit-learn and the `plot` extra.
 """
 
@@ -95,7 +95,7 @@ def main(picture: str = "hyper_cleaning.png") -> None:
         return accuracy(jt.solve(jt.Composite(term), jt.ProximalGradient(tol=1e-6), jnp.zeros((65, 10))).params)
 
     oracle = float(alone(jnp.where(jnp.asarray(hit), -30.0, 30.0)))
-    print(f"test accuracy with the clean rows alone {oracle:.4f}, inner solves converged: {bool(state.inner_converged)}")
+    print(f"test accuracy with the clean rows alone {oracle:.4f}; inner solves converged: {state.inner_converged}")
     draw(picture, train, weights, np.asarray(accuracies), oracle, hit, clean)
     print(f"wrote {picture}")
 

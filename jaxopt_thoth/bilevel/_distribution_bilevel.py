@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,13 +15,8 @@ from .._validate import require_nonnegative, require_positive
 from ..solvers._settings import count_setting
 from ._descend import descend
 from ._distribution_bilevel_state import DistributionBilevelRecord, DistributionBilevelState
-from ._distribution_enumeration_gradient import enumeration_gradient
-from ._distribution_pathwise_gradient import pathwise_gradient
-from ._distribution_score_gradient import score_function_gradient
+from ._distribution_objective import check_estimator, DistributionObjective, Estimator
 from ._random_batch import random_batch
-
-
-Estimator = Literal["score", "pathwise", "enumeration"]
 
 
 class DistributionBilevel(eqx.Module):
@@ -127,7 +122,7 @@ class DistributionBilevel(eqx.Module):
         outer_optimizer: optax.GradientTransformation | None = None,
         projection: Callable[[Params], Params] | None = None,
     ):
-        _check_estimator(estimator, log_prob, kl, actions, num_samples, baseline)
+        check_estimator(estimator, log_prob, kl, actions, num_samples, baseline)
         require_nonnegative(kl_weight, "kl_weight")
         if clip is not None:
             require_positive(clip, "clip")
@@ -232,49 +227,23 @@ class DistributionBilevel(eqx.Module):
         # Schedules of optax mix Python numbers with the count, which a caller's strict promotion would refuse.
         with jax.numpy_dtype_promotion("standard"):
             step_size = jnp.asarray(self.step_size(count) if callable(self.step_size) else self.step_size, dtype)
-        keys = jax.random.split(key, self.num_samples)
-        actions, shares = self._actions(policy, keys)
-        point = weights
-        if self.lookahead:
-            gradient = jax.grad(self._expected_loss)(weights, actions, shares, train_batch)
-            point = _tree.add_scaled(weights, -step_size, gradient)
-        value, slope = jax.value_and_grad(self.valid_loss)(point, valid_batch)
-        if (clip := self.clip) is not None:
-            slope = jax.tree.map(lambda leaf: leaf * _clipping(leaf, clip), slope)
+        return self._objective().hypergradient(policy, anchor, weights, train_batch, valid_batch, step_size, key)
 
-        def cost(action: Any) -> Scalar:
-            loss = lambda weights: self.train_loss(weights, action, train_batch)
-            return -step_size * jax.jvp(loss, (weights,), (slope,))[1]
-
-        if self.estimator == "pathwise":
-            estimate = pathwise_gradient(self.sample, policy, keys, cost)
-        else:
-            assert self.log_prob is not None
-            costs = jax.vmap(cost)(actions)
-            if self.kl is None:
-                # Its gradient is the mean of this times the score, so that the same draws serve.
-                ratio = lambda action: self.log_prob(policy, action) - self.log_prob(anchor, action)
-                costs = costs + self.kl_weight.astype(dtype) * jax.vmap(ratio)(actions).astype(dtype)
-            if self.estimator == "enumeration":
-                estimate = enumeration_gradient(self.log_prob, policy, actions, costs)
-            else:
-                estimate = score_function_gradient(self.log_prob, policy, actions, costs, baseline=self.baseline)
-        if self.kl is not None:
-            # Exact, and so without the variance that its estimate from the draws would add.
-            estimate = _tree.add_scaled(estimate, self.kl_weight, jax.grad(self.kl)(policy, anchor))
-        return estimate, value
-
-    def _actions(self, policy: Params, keys: Key[Array, " S"]) -> tuple[Any, Array]:
-        """Actions with a leading axis, and the share of each in the expectation."""
-        if self.estimator == "enumeration":
-            assert self.log_prob is not None
-            return self.actions, jnp.exp(jax.vmap(self.log_prob, in_axes=(None, 0))(policy, self.actions))
-        actions = jax.vmap(self.sample, in_axes=(None, 0))(policy, keys)
-        return actions, jnp.full((self.num_samples,), 1 / self.num_samples)
-
-    def _expected_loss(self, weights: Params, actions: Any, shares: Array, batch: Any) -> Scalar:
-        losses = jax.vmap(self.train_loss, in_axes=(None, 0, None))(weights, actions, batch)
-        return jnp.sum(shares.astype(losses.dtype) * losses)
+    def _objective(self) -> DistributionObjective:
+        return DistributionObjective(
+            sample=self.sample,
+            log_prob=self.log_prob,
+            train_loss=self.train_loss,
+            valid_loss=self.valid_loss,
+            kl=self.kl,
+            actions=self.actions,
+            kl_weight=self.kl_weight,
+            clip=self.clip,
+            num_samples=self.num_samples,
+            estimator=self.estimator,
+            baseline=self.baseline,
+            lookahead=self.lookahead,
+        )
 
     def _restart(self, state: DistributionBilevelState) -> DistributionBilevelState:
         weights = state.start if self.cold_start else state.weights
@@ -285,8 +254,9 @@ class DistributionBilevel(eqx.Module):
 
     def _inner_step(self, state: DistributionBilevelState, batch: Any) -> DistributionBilevelState:
         key, inside = jax.random.split(state.key)
-        actions, shares = self._actions(state.policy, jax.random.split(inside, self.num_samples))
-        gradient = jax.grad(self._expected_loss)(state.weights, actions, shares, batch)
+        objective = self._objective()
+        actions, shares = objective.draw(state.policy, jax.random.split(inside, self.num_samples))
+        gradient = jax.grad(objective.expected_loss)(state.weights, actions, shares, batch)
         weights, inner_state = descend(self.inner_optimizer, gradient, state.inner_state, state.weights)
         count = state.count + 1
         done = count == self.inner_steps + self.outer_steps
@@ -316,22 +286,3 @@ class DistributionBilevel(eqx.Module):
             key=key,
             valid_loss=value.astype(state.valid_loss.dtype),
         )
-
-
-def _check_estimator(estimator: str, log_prob: Any, kl: Any, actions: Any, num_samples: int, baseline: bool) -> None:
-    if estimator not in ("score", "pathwise", "enumeration"):
-        raise ValueError(f'estimator must be "score", "pathwise" or "enumeration", got {estimator!r}.')
-    if estimator != "pathwise" and log_prob is None:
-        raise ValueError(f'log_prob is missing, which estimator="{estimator}" needs; pass it, or take "pathwise".')
-    if estimator == "pathwise" and kl is None:
-        raise ValueError('kl is missing, which estimator="pathwise" cannot estimate; pass kl(policy, anchor).')
-    if (estimator == "enumeration") != (actions is not None):
-        raise ValueError('actions go with estimator="enumeration": pass both, or neither.')
-    if estimator == "score" and baseline and num_samples < 2:
-        raise ValueError("baseline=True needs num_samples of at least 2; draw more, or pass baseline=False.")
-
-
-def _clipping(leaf: Array, clip: Scalar) -> Scalar:
-    norm = _tree.norm(leaf)
-    bound = clip.astype(norm.dtype)
-    return jnp.where(norm > bound, bound / jnp.where(norm > bound, norm, 1), 1)

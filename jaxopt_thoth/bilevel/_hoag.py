@@ -21,7 +21,6 @@ from ._hypergradient import Hypergradient, hypergradient
 Schedule = Literal["exponential", "quadratic", "cubic", "exact"]
 
 
-
 def _exact(dtype: Any) -> float:
     """The tolerance that rounding allows."""
     return 1e-12 if jnp.finfo(dtype).bits > 32 else 1e-5

@@ -12,6 +12,7 @@ from .._validate import require_nonnegative
 from ..implicit import warm_linear_solve
 from ..implicit._linear_solve import linear_solve
 from ..implicit._linearization import Linearization
+from ..implicit._structures import require_same_structure
 from ..solvers._inverse_curvature import inverse_curvature_along
 from ._bilevel import Bilevel, BilevelPoint, has_penalty
 from ._error_bound import AbstractErrorBound
@@ -89,11 +90,8 @@ def hypergradient(
     require_nonnegative(atol, "atol")
     if rtol is not None:
         require_nonnegative(rtol, "rtol")
-    if adjoint is not None and jax.tree.structure(adjoint) != jax.tree.structure(point.params):
-        raise ValueError(
-            f"adjoint must have the structure of params, got {jax.tree.structure(adjoint)} for "
-            f"{jax.tree.structure(point.params)}."
-        )
+    if adjoint is not None:
+        require_same_structure(adjoint, point.params, "adjoint", "params")
     dtype = _tree.dtype_of(point.params)
     size = sum(leaf.size for leaf in jax.tree.leaves(point.params))
     default = 1e-12 if jnp.finfo(dtype).bits > 32 else 1e-5

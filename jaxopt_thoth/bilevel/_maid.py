@@ -1,25 +1,22 @@
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import ArrayLike
 
 from .. import _tree
 from .._loop import while_loop
-from .._types import BoolScalar, IntScalar, Params, Scalar
+from .._types import Params, Scalar
 from .._validate import concrete, require_positive
-from ..implicit import warm_linear_solve
 from ..solvers._inverse_curvature import inverse_curvature_along
 from ..solvers._settings import count_setting, tolerance_setting
 from ._base import AbstractBilevelSolver
 from ._bilevel import Bilevel, BilevelPoint
 from ._error_bound import AbstractErrorBound, ErrorBound
-from ._hypergradient import hypergradient
-from ._maid_bracket import outer_bracket
-from ._maid_inner import InnerSolution, minimize_to_residual
-from ._maid_state import MAIDState, Trial
+from ._maid_oracle import CertifiedOracle
+from ._maid_search import search_certain_descent
+from ._maid_state import MAIDState
 
 
 # Trial step sizes before the accuracies are tightened, one more after each time; and how often in one step.
@@ -169,7 +166,7 @@ class MAID(AbstractBilevelSolver):
 
     def check(self, problem: Bilevel, params: BilevelPoint) -> None:
         problem.require_smooth("MAID")
-        self._constants(params.hyper)
+        self._oracle().constants(params.hyper)
 
     def init(self, problem: Bilevel, params: BilevelPoint) -> MAIDState:
         dtype = _tree.dtype_of(params.params)
@@ -198,6 +195,7 @@ class MAID(AbstractBilevelSolver):
     def step(self, problem: Bilevel, params: BilevelPoint, state: MAIDState) -> tuple[BilevelPoint, MAIDState]:
         dtype = state.eps.dtype
         shrink, relax, expand, eta = (s.astype(dtype) for s in (self.shrink, self.relax, self.expand, self.eta))
+        oracle, share = self._oracle(), (self.armijo * self.eta).astype(dtype)
         # Tighter is without meaning: the inner variable itself is rounded by about this much.
         floor = 64 * float(jnp.finfo(dtype).eps)
 
@@ -206,7 +204,16 @@ class MAID(AbstractBilevelSolver):
             # Before the first step nothing is known of the point, and nothing is wrong with the accuracies either.
             fresh = rounds < 0
             descends = state.bound <= (1 - eta) * state.measure
-            trial = self._search(problem, point, state, descends & ~fresh, rounds)
+            trial = search_certain_descent(
+                oracle,
+                problem,
+                point,
+                state,
+                wanted=descends & ~fresh,
+                max_trials=_TRIALS + rounds,
+                backtrack=self.backtrack.astype(dtype),
+                share=share,
+            )
             accepted = trial.accepted
             factor = jnp.where(accepted, relax, jnp.where(fresh, 1, shrink))
             eps = state.eps * factor
@@ -230,7 +237,7 @@ class MAID(AbstractBilevelSolver):
                 stalled=exhausted,
             )
             point = _tree.where(accepted, trial.point, point)
-            refined_point, refined = self._refine(problem, point, new, accepted | fresh)
+            refined_point, refined = oracle.refine(problem, point, new, accepted | fresh)
             point, new = _tree.where(exhausted, (point, new), (refined_point, refined))
             return point, new, rounds + 1, accepted
 
@@ -245,155 +252,16 @@ class MAID(AbstractBilevelSolver):
     def error(self, problem: Bilevel, params: BilevelPoint, state: MAIDState) -> Scalar:
         return state.measure + state.bound
 
-    def _constants(self, hyper: Params) -> tuple[AbstractErrorBound, Scalar, Scalar, Scalar]:
-        """The bound at an outer variable, and mu, L_g and L_H there."""
-        bound: Any = self.bound if isinstance(self.bound, AbstractErrorBound) else self.bound(hyper)
-        if isinstance(bound, ErrorBound):
-            return bound, bound.strong_convexity, bound.outer_lipschitz, bound.hessian_lipschitz
-        if self.strong_convexity is None or self.outer_lipschitz is None:
-            raise TypeError(f"bound must return an ErrorBound, got {type(bound).__name__}.")
-        return bound, self.strong_convexity, self.outer_lipschitz, jnp.zeros_like(self.outer_lipschitz)
-
-    def _minimize(
-        self, problem: Bilevel, point: BilevelPoint, value: Scalar, gradient: Params, eps: Scalar, lipschitz: Scalar
-    ) -> InnerSolution:
-        _, mu, _, _ = self._constants(point.hyper)
-        known = self.inner_lipschitz
-        if known is not None:
-            lipschitz = jnp.asarray(known(point.hyper) if callable(known) else known).astype(eps.dtype)
-        return minimize_to_residual(
-            problem.inner_problem(point.hyper).smooth,
-            point.params,
-            value,
-            gradient,
-            mu.astype(eps.dtype) * eps,
-            mu,
-            lipschitz,
-            search=known is None,
-            max_steps=self.max_inner_steps,
-        )
-
-    def _bracket(
-        self, problem: Bilevel, point: BilevelPoint, inner_gradient: Params, adjoint: Params, left: Scalar
-    ) -> tuple[Scalar, Scalar]:
-        _, mu, outer_lipschitz, hessian_lipschitz = self._constants(point.hyper)
-        return outer_bracket(
-            problem,
-            point,
-            inner_gradient,
-            adjoint if self.value == "corrected" else None,
-            left,
-            mu,
-            outer_lipschitz,
-            hessian_lipschitz,
+    def _oracle(self) -> CertifiedOracle:
+        return CertifiedOracle(
+            bound=self.bound,
+            strong_convexity=self.strong_convexity,
+            outer_lipschitz=self.outer_lipschitz,
+            inner_lipschitz=self.inner_lipschitz,
+            value=self.value,
             convex=self.convex,
+            max_inner_steps=self.max_inner_steps,
         )
-
-    def _refine(
-        self, problem: Bilevel, point: BilevelPoint, state: MAIDState, moved: BoolScalar
-    ) -> tuple[BilevelPoint, MAIDState]:
-        """The point, its hypergradient and their certificates, to the accuracies of the state."""
-        inner = self._minimize(
-            problem, point, state.inner_value, state.inner_gradient, state.eps, state.inner_lipschitz
-        )
-        point = BilevelPoint(point.hyper, inner.params)
-        bound = self._constants(point.hyper)[0]
-        found = hypergradient(
-            problem, point.hyper, point.params, adjoint=state.adjoint, rtol=0.0, atol=state.delta, bound=bound
-        )
-        dtype = state.eps.dtype
-        measure = _tree.norm(found.gradient).astype(dtype)
-        if problem.projection is not None:
-            end = problem.project(_tree.add_scaled(point.hyper, -state.step_size, found.gradient))
-            measure = _tree.norm(_tree.sub(end, point.hyper)).astype(dtype) / state.step_size
-        lower, upper = self._bracket(problem, point, inner.gradient, found.adjoint, found.adjoint_residual)
-        omega = jnp.asarray(found.bound).astype(dtype)
-        # A move may still mend what rounding, or the bound on the inner steps, has kept from its accuracy.
-        reached = inner.converged & found.converged
-        return point, MAIDState(
-            eps=state.eps,
-            delta=state.delta,
-            step_size=state.step_size,
-            gradient=found.gradient,
-            adjoint=found.adjoint,
-            measure=measure,
-            bound=omega,
-            lower=lower,
-            upper=upper,
-            inner_value=problem.inner_problem(point.hyper).smooth.value(point.params),
-            inner_gradient=inner.gradient,
-            inner_lipschitz=inner.lipschitz,
-            num_inner=state.num_inner + inner.num_gradients,
-            num_products=state.num_products + found.num_steps,
-            certified=jnp.isfinite(omega) & isinstance(bound, ErrorBound),
-            stalled=~reached & ~moved,
-        )
-
-    def _search(
-        self, problem: Bilevel, point: BilevelPoint, state: MAIDState, wanted: BoolScalar, rounds: IntScalar
-    ) -> Trial:
-        """Backtrack until the outer objective is certain to fall by enough, or no trial is left."""
-        dtype = state.eps.dtype
-        backtrack = self.backtrack.astype(dtype)
-        share = (self.armijo * self.eta).astype(dtype)
-
-        def attempt(trial: Trial) -> Trial:
-            alpha = trial.step_size * jnp.where(trial.count > 0, backtrack, 1)
-            hyper = problem.project(_tree.add_scaled(point.hyper, -alpha, state.gradient))
-            # A shorter step starts on the way to where the longer one led; the first trial has moved nowhere yet.
-            way = _tree.sub(trial.point.params, point.params)
-            way = _tree.where(_tree.all_finite(way), way, _tree.zeros_like(way))
-            start = BilevelPoint(hyper, _tree.add_scaled(point.params, backtrack, way))
-            value, gradient = problem.inner_problem(hyper).smooth.value_and_grad(start.params)
-            inner = self._minimize(problem, start, value, gradient, state.eps, trial.lipschitz)
-            end = BilevelPoint(hyper, inner.params)
-            adjoint, left, products = state.adjoint, jnp.zeros((), dtype), jnp.asarray(0, jnp.int32)
-            if self.value == "corrected":
-                slope = problem.outer_gradients(end.params, hyper)[1]
-                hessian = jax.linearize(lambda w: problem.inner_gradient(w, hyper), end.params)[1]
-                solved = warm_linear_solve(hessian, slope, adjoint, rtol=0.0, atol=state.delta)
-                adjoint, left, products = solved.value, solved.residual_norm, solved.num_steps
-            lower, upper = self._bracket(problem, end, inner.gradient, adjoint, left)
-            length = alpha * state.measure
-            if problem.projection is not None:
-                length = _tree.norm(_tree.sub(hyper, point.hyper)).astype(dtype)
-            needed = share * length**2 / alpha
-            # A step that is too long for certain is not tried again with better accuracies.
-            too_long = lower - state.upper > -needed
-            return Trial(
-                point=end,
-                adjoint=adjoint,
-                inner=inner,
-                inner_value=problem.inner_problem(hyper).smooth.value(end.params),
-                accepted=(upper - state.lower <= -needed) & (length > 0),
-                step_size=alpha,
-                next_size=jnp.where(too_long, alpha * backtrack, trial.next_size),
-                lipschitz=jnp.where(jnp.isfinite(inner.residual), inner.lipschitz, trial.lipschitz),
-                count=trial.count + 1,
-                num_inner=trial.num_inner + inner.num_gradients + 1,
-                num_products=trial.num_products + products,
-            )
-
-        def failed(trial: Trial) -> BoolScalar:
-            return wanted & ~trial.accepted & (trial.count < _TRIALS + rounds)
-
-        residual = _tree.norm(state.inner_gradient)
-        zero, no = jnp.asarray(0, jnp.int32), jnp.asarray(False)
-        none = InnerSolution(point.params, state.inner_gradient, residual, state.inner_lipschitz, zero, no)
-        start = Trial(
-            point=point,
-            adjoint=state.adjoint,
-            inner=none,
-            inner_value=state.inner_value,
-            accepted=no,
-            step_size=state.step_size,
-            next_size=state.step_size,
-            lipschitz=state.inner_lipschitz,
-            count=zero,
-            num_inner=state.num_inner,
-            num_products=state.num_products,
-        )
-        return while_loop(failed, attempt, start)
 
 
 def _require_beyond_one(value: ArrayLike, name: str, *, below: bool) -> None:

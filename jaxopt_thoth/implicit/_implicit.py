@@ -8,6 +8,7 @@ import lineax as lx
 from jaxtyping import ArrayLike
 
 from .. import _tree
+from .._loop import while_loop
 from .._types import Params, Scalar
 from .._validate import require_positive
 from ..problems import AbstractProblem, Composite
@@ -120,12 +121,17 @@ class Implicit(AbstractAdjoint):
         rtol = self._relative_tolerance(params, tol)
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
         max_steps = 4 * size + 100 if self.max_steps is None else self.max_steps
-        gathered = None
-        if self.max_support is not None:
-            gathered = gathered_solve(problem, params, step, linearization, min(self.max_support, size))
+
+        def iterate(matvec: Callable[[Params], Params], b: Params, start: Params | None = None) -> Params:
+            return conjugate_gradient(matvec, b, rtol=rtol, max_steps=max_steps, start=start)
+
+        if self.max_support is None:
+            return iterate
+        factored, fits = gathered_solve(problem, params, step, linearization, min(self.max_support, size))
 
         def solve(matvec: Callable[[Params], Params], b: Params) -> Params:
-            start = None if gathered is None else gathered(b)
-            return conjugate_gradient(matvec, b, rtol=rtol, max_steps=max_steps, start=start)
+            # A loop, and no branch: under vmap both branches would be taken by every row.
+            repair = lambda carry: (jnp.asarray(True), iterate(matvec, b, carry[1]))
+            return while_loop(lambda carry: ~carry[0], repair, (fits, factored(b)))[1]
 
         return solve

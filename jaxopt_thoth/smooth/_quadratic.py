@@ -67,6 +67,8 @@ class Quadratic(AbstractSmooth):
 
     def hessian_block(self, params: Float[Array, " p"], indices: Array) -> Float[Array, "k k"]:
         """Rows and columns `indices` of the Hessian."""
+        if isinstance(self.matrix, DenseOperator):
+            return self.matrix.matrix[indices[:, None], indices]
         return self.matrix.columns(indices)[indices]
 
     def lipschitz(self) -> Scalar:
