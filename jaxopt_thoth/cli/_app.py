@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ._defaults import HEIGHT, SNR, WIDTH
+from ._defaults import DRAWN, HEIGHT, Method, SNR, WIDTH
 from ._errors import InputError
 
 
@@ -51,7 +51,7 @@ def unmix(
         typer.Argument(metavar="[SCENE]", help="A .npz or .mat file; without it a simulated scene is unmixed."),
     ] = None,
     method: Annotated[
-        Literal["edaa", "vca+fclsu", "sivm+fclsu"],
+        Method,
         typer.Option(help="Entropic archetypal analysis, or an extraction followed by constrained least squares."),
     ] = "edaa",
     ensemble: Annotated[
@@ -69,7 +69,7 @@ def unmix(
     order: Order = None,
 ) -> None:
     """Unmix a scene; writes endmembers.csv, abundances.npz, metrics.json and report.png."""
-    if ensemble is not None and method == "sivm+fclsu":
+    if ensemble is not None and method not in DRAWN:
         raise InputError(f"--ensemble has no meaning for {method}, which draws nothing at random")
     if scene is None and (nodata is not None or order is not None):
         raise InputError("--nodata and --order say how to read a SCENE, and none was given")

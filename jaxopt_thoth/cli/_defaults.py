@@ -1,6 +1,22 @@
-"""The simulated scene that both `simulate` and `unmix` make when they are not told otherwise."""
+"""What the commands share: the scene that `simulate` and `unmix` make by default, and the methods of `unmix`."""
+
+from typing import Literal
+
 
 HEIGHT = 64
 WIDTH = 64
 BANDS = 120
 SNR = 35.0
+Method = Literal[
+    "edaa",
+    "vca+fclsu",
+    "nfindr+fclsu",
+    "ppi+fclsu",
+    "sivm+fclsu",
+    "atgp+fclsu",
+    "spa+fclsu",
+    "sisal+fclsu",
+    "mvsa+fclsu",
+]
+# The methods that draw at random, and so may run several times.
+DRAWN = ("edaa", "vca+fclsu", "nfindr+fclsu", "ppi+fclsu")

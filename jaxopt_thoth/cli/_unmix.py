@@ -11,7 +11,7 @@ from rich.console import Console
 from ..plotting import report_figure
 from ..plotting._truth import endmember_names, in_truth_order
 from ..unmixing import Scene, simulate_scene, unmix, Unmixing
-from ._defaults import BANDS, HEIGHT, SNR, WIDTH
+from ._defaults import BANDS, HEIGHT, Method, SNR, WIDTH
 from ._errors import bad_input, InputError
 from ._evaluate import evaluation_table
 from ._inputs import ARRAYS, read_scene
@@ -31,7 +31,7 @@ class Settings:
     """What the user chose."""
 
     endmembers: int
-    method: Literal["edaa", "vca+fclsu", "sivm+fclsu"]
+    method: Method
     ensemble: int | None
     normalization: Literal["pixel_l2", "perspective", "none"]
     seed: int

@@ -53,4 +53,8 @@ def as_given(unmixing: Unmixing, given: PixelInput) -> Unmixing:
     if given.shape is None:
         return unmixing
     maps = unmixing.abundances.reshape(-1, *given.shape)
-    return eqx.tree_at(lambda u: u.abundances, unmixing, maps)
+    unmixing = eqx.tree_at(lambda u: u.abundances, unmixing, maps)
+    if unmixing.library_abundances is None:
+        return unmixing
+    maps = unmixing.library_abundances.reshape(-1, *given.shape)
+    return eqx.tree_at(lambda u: u.library_abundances, unmixing, maps)

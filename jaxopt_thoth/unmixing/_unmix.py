@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -6,17 +7,27 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from .._result import RESULTS
+from ._atgp import atgp
 from ._edaa import edaa
 from ._fclsu import fclsu
+from ._mvsa import mvsa
+from ._n_findr import nfindr
 from ._pixel_input import read_pixels
+from ._ppi import ppi
 from ._scaled_pixels import Normalization, scale_pixels
 from ._scene import Scene
+from ._sisal import sisal
 from ._sivm import sivm
+from ._spa import spa
 from ._unmixing import Unmixing
 from ._vca import vca
 
 
-METHODS = ("edaa", "vca+fclsu", "sivm+fclsu")
+# Those that draw at random run several times, and the largest simplex is kept.
+_DRAWN: dict[str, Callable[..., Any]] = {"vca": vca, "nfindr": nfindr, "ppi": partial(ppi, num_skewers=1000)}
+_SELECTED: dict[str, Callable[..., Any]] = {"sivm": sivm, "atgp": atgp, "spa": spa}
+_FITTED: dict[str, Callable[..., Any]] = {"sisal": sisal, "mvsa": mvsa}
+METHODS = ("edaa", *(f"{name}+fclsu" for name in (*_DRAWN, *_SELECTED, *_FITTED)))
 
 
 def unmix(
@@ -35,9 +46,10 @@ def unmix(
         scene: the scene; masked pixels are left out and come back as NaN.
         num_endmembers: p, at least 2 and at most the number of bands.
         method: "edaa" (archetypes by entropic descent), or exact fully constrained least squares on pixels picked by
-            "vca+fclsu" or "sivm+fclsu".
-        key: random key; SiVM does not use it.
-        ensemble: number of runs, 10 by default; of those of VCA the simplex of largest volume is kept.
+            "vca+fclsu", "nfindr+fclsu", "ppi+fclsu", "sivm+fclsu", "atgp+fclsu" or "spa+fclsu", or on the simplex
+            fitted by "sisal+fclsu" or "mvsa+fclsu".
+        key: random key; used by EDAA, VCA, N-FINDR and PPI.
+        ensemble: number of runs of those, 10 by default; of those of an extraction the largest simplex is kept.
         normalization: as in `edaa`, for every method.
         progress: called on the host as `progress(done, total)`.
 
@@ -85,13 +97,18 @@ def _extract_and_fit(
     scaled = scale_pixels(given.values, normalization, given.mask)
     used = scaled.scale > 0
     pixels = given.values * scaled.scale[None, :]
-    if method == "vca+fclsu":
-        extract = lambda k: vca(pixels, num_endmembers, key=k, mask=used)
-        spectra, indices = jax.lax.map(extract, jax.random.split(key, ensemble))
+    name = method.removesuffix("+fclsu")
+    indices, result = None, None
+    if name in _DRAWN:
+        extract = lambda k: _DRAWN[name](pixels, num_endmembers, key=k, mask=used)
+        spectra, chosen = jax.lax.map(extract, jax.random.split(key, ensemble))
         best = jnp.argmax(jax.vmap(_log_volume)(spectra))
-        endmembers, indices = spectra[best], indices[best]
+        endmembers, indices = spectra[best], chosen[best]
+    elif name in _SELECTED:
+        endmembers, indices = _SELECTED[name](pixels, num_endmembers, mask=used)
     else:
-        endmembers, indices = sivm(pixels, num_endmembers, mask=used)
+        simplex = _FITTED[name](pixels, num_endmembers, mask=used)
+        endmembers, result = simplex.endmembers, simplex.result
     abundances = jnp.where(used[None, :], fclsu(pixels, endmembers), jnp.nan)
     if progress is not None:
         progress(1, 1)
@@ -99,7 +116,7 @@ def _extract_and_fit(
     return Unmixing(
         endmembers=endmembers,
         abundances=abundances,
-        result=RESULTS.where(finite, RESULTS.converged, RESULTS.nonfinite),
+        result=RESULTS.where(finite, RESULTS.converged if result is None else result, RESULTS.nonfinite),
         indices=indices,
         pixel_scale=jnp.where(used, 1 / jnp.where(used, scaled.scale, 1), jnp.nan),
     )

@@ -16,6 +16,7 @@ class Unmixing(eqx.Module):
         pixel_scale: (N,) the factor each pixel was divided by before the fit (its norm, or 1), NaN where masked; None
             stands for ones.
         diagnostics: further arrays by name.
+        library_abundances: (M, N) fractions of all atoms of a library, or (M, H, W), where the method has one.
 
     Example:
         >>> import jax.numpy as jnp
@@ -30,6 +31,7 @@ class Unmixing(eqx.Module):
     weights: Float[Array, "n p"] | None = None
     pixel_scale: Float[Array, " N"] | None = None
     diagnostics: dict[str, Any] | None = None
+    library_abundances: Float[Array, "M ..."] | None = None
 
     @property
     def num_endmembers(self) -> int:
