@@ -60,4 +60,5 @@ def parameter_tangent(problem: AbstractProblem, tangent: AbstractProblem, params
     fixed_point = lambda p: p.fixed_point(params, step)
     image, moved = eqx.filter_jvp(fixed_point, (problem,), (tangent,))
     # Where the map does not depend on what is differentiated, there is no tangent at all.
-    return jax.tree.map(lambda a, t: jnp.zeros_like(a) if t is None else t, image, moved, is_leaf=lambda t: t is None)
+    zero_or = lambda a, t: jnp.zeros_like(a) if t is None and a is not None else t
+    return jax.tree.map(zero_or, image, moved, is_leaf=lambda t: t is None)

@@ -207,3 +207,12 @@ def test_batched_gradients_are_those_of_the_rows(problems):
     batch = jax.jit(jax.vmap(jax.grad(loss)))(strengths)
     expected = [np.vdot(COTANGENT, closed_form(problems, s, lasso_of(problems)(s))) for s in strengths]
     np.testing.assert_allclose(batch, expected, rtol=1e-8)
+
+
+def test_a_none_among_the_parameters_is_passed_over():
+    def fit(strength):
+        term = jt.FunctionTerm(lambda w: jnp.sum((w["a"] - 3.0) ** 2) / 2)
+        problem = jt.Composite(term, jt.penalties.L1(strength))
+        return jt.solve(problem, jt.ProximalGradient(), {"a": jnp.zeros(2), "b": None}).params["a"]
+
+    np.testing.assert_allclose(jax.jacobian(fit)(1.0), [-1.0, -1.0], atol=1e-6)
