@@ -7,21 +7,12 @@ from jaxtyping import Array, ArrayLike, Key
 from .. import _tree
 from .._types import IntScalar, Params, Scalar
 from ..solvers._settings import count_setting
-from ._base import outer_step
+from ._amortized import AbstractAmortizedSolver, amortized_settings
 from ._bilevel import Bilevel, BilevelPoint
-from ._stochastic import (
-    AbstractStochasticBilevelSolver,
-    common_settings,
-    directions,
-    inner_descent,
-    Schedule,
-    step_at,
-    step_setting,
-    StochasticBilevelState,
-)
+from ._stochastic import common_settings, Schedule
 
 
-class AmIGO(AbstractStochasticBilevelSolver):
+class AmIGO(AbstractAmortizedSolver):
     """Amortized implicit gradient optimization: warm-started stochastic steps for the inner variable and the adjoint.
 
     Each outer step takes some stochastic gradient steps of the inner objective, then some of the adjoint's quadratic
@@ -74,31 +65,22 @@ class AmIGO(AbstractStochasticBilevelSolver):
         tol: ArrayLike | None = None,
         max_steps: int = 1000,
     ):
-        self.inner_step = step_setting(inner_step, "inner_step")
-        self.adjoint_step = step_setting(inner_step if adjoint_step is None else adjoint_step, "adjoint_step")
-        self.inner_steps = count_setting(inner_steps, "inner_steps", 1)
         self.adjoint_steps = count_setting(adjoint_steps, "adjoint_steps", 1)
-        for name, value in common_settings(optimizer, key, batch_size, tol, max_steps).items():
+        settings = common_settings(optimizer, key, batch_size, tol, max_steps)
+        for name, value in (settings | amortized_settings(inner_step, adjoint_step, inner_steps)).items():
             setattr(self, name, value)
 
-    def step(
-        self, problem: Bilevel, params: BilevelPoint, state: StochasticBilevelState
-    ) -> tuple[BilevelPoint, StochasticBilevelState]:
-        key, for_inner, for_outer, for_adjoint, last = jax.random.split(state.key, 5)
-        dtype = state.error.dtype
-        size = step_at(self.inner_step, state.count, dtype)
-        point = inner_descent(self, problem, params, for_inner, size, self.inner_steps)
-        outer_data = self.outer_rows(problem, for_outer)
-        target = problem.outer_gradients(point.params, point.hyper, outer_data)[1]
-        adjoint_size = step_at(self.adjoint_step, state.count, dtype)
-
+    def estimated_adjoint(
+        self,
+        problem: Bilevel,
+        point: BilevelPoint,
+        start: Params,
+        target: Params,
+        step_size: Scalar,
+        key: Key[Array, ""],
+    ) -> Params:
         def body(k: IntScalar, adjoint: Params) -> Params:
-            data = self.inner_rows(problem, jax.random.fold_in(for_adjoint, k))
-            curved = jax.jvp(lambda w: problem.inner_gradient(w, point.hyper, data), (point.params,), (adjoint,))[1]
-            return _tree.add_scaled(adjoint, -adjoint_size, _tree.sub(curved, target))
+            curved = self.hessian_product(problem, point, adjoint, jax.random.fold_in(key, k))
+            return _tree.add_scaled(adjoint, -step_size, _tree.sub(curved, target))
 
-        adjoint = lax.fori_loop(0, self.adjoint_steps, body, state.adjoint)
-        along = directions(problem, point, adjoint, self.inner_rows(problem, last), outer_data)
-        hyper, optimizer = outer_step(problem, self.optimizer, point.hyper, along[2], state.optimizer)
-        new = BilevelPoint(hyper, point.params)
-        return new, StochasticBilevelState(adjoint, optimizer, key, state.count + 1, self.measured(*along))
+        return lax.fori_loop(0, self.adjoint_steps, body, start)

@@ -7,21 +7,12 @@ from jaxtyping import Array, ArrayLike, Key
 from .. import _tree
 from .._types import IntScalar, Params, Scalar
 from ..solvers._settings import count_setting
-from ._base import outer_step
+from ._amortized import AbstractAmortizedSolver, amortized_settings
 from ._bilevel import Bilevel, BilevelPoint
-from ._stochastic import (
-    AbstractStochasticBilevelSolver,
-    common_settings,
-    directions,
-    inner_descent,
-    Schedule,
-    step_at,
-    step_setting,
-    StochasticBilevelState,
-)
+from ._stochastic import common_settings, Schedule
 
 
-class StocBiO(AbstractStochasticBilevelSolver):
+class StocBiO(AbstractAmortizedSolver):
     """Stochastic bilevel optimizer: the adjoint is a Neumann series of sampled Hessians, made anew at each outer step.
 
     `q = eta sum_{j < J} (I - eta H_1) ... (I - eta H_j) g`, each H from a batch of its own; the truncation leaves a
@@ -73,35 +64,28 @@ class StocBiO(AbstractStochasticBilevelSolver):
         tol: ArrayLike | None = None,
         max_steps: int = 1000,
     ):
-        self.inner_step = step_setting(inner_step, "inner_step")
-        self.adjoint_step = step_setting(inner_step if adjoint_step is None else adjoint_step, "adjoint_step")
-        self.inner_steps = count_setting(inner_steps, "inner_steps", 1)
         self.terms = count_setting(terms, "terms", 1)
-        for name, value in common_settings(optimizer, key, batch_size, tol, max_steps).items():
+        settings = common_settings(optimizer, key, batch_size, tol, max_steps)
+        for name, value in (settings | amortized_settings(inner_step, adjoint_step, inner_steps)).items():
             setattr(self, name, value)
 
-    def step(
-        self, problem: Bilevel, params: BilevelPoint, state: StochasticBilevelState
-    ) -> tuple[BilevelPoint, StochasticBilevelState]:
-        key, for_inner, for_outer, for_adjoint, last = jax.random.split(state.key, 5)
-        dtype = state.error.dtype
-        size = step_at(self.inner_step, state.count, dtype)
-        point = inner_descent(self, problem, params, for_inner, size, self.inner_steps)
-        outer_data = self.outer_rows(problem, for_outer)
-        target = problem.outer_gradients(point.params, point.hyper, outer_data)[1]
-        eta = step_at(self.adjoint_step, state.count, dtype)
-
+    def estimated_adjoint(
+        self,
+        problem: Bilevel,
+        point: BilevelPoint,
+        start: Params,
+        target: Params,
+        step_size: Scalar,
+        key: Key[Array, ""],
+    ) -> Params:
         def body(k: IntScalar, carry: tuple[Params, Params]) -> tuple[Params, Params]:
             term, total = carry
-            data = self.inner_rows(problem, jax.random.fold_in(for_adjoint, k))
-            curved = jax.jvp(lambda w: problem.inner_gradient(w, point.hyper, data), (point.params,), (term,))[1]
-            term = _tree.add_scaled(term, -eta, curved)
+            curved = self.hessian_product(problem, point, term, jax.random.fold_in(key, k))
+            term = _tree.add_scaled(term, -step_size, curved)
             return term, _tree.add(total, term)
 
-        adjoint = _tree.scale(eta, lax.fori_loop(0, self.terms - 1, body, (target, target))[1])
-        along = directions(problem, point, adjoint, self.inner_rows(problem, last), outer_data)
-        hyper, optimizer = outer_step(problem, self.optimizer, point.hyper, along[2], state.optimizer)
-        new = BilevelPoint(hyper, point.params)
+        return _tree.scale(step_size, lax.fori_loop(0, self.terms - 1, body, (target, target))[1])
+
+    def measured_directions(self, gradient: Params, residual: Params, along_hyper: Params) -> Scalar:
         # What the truncated series leaves is its bias, which no step removes.
-        error = self.measured(along[0], along[2])
-        return new, StochasticBilevelState(adjoint, optimizer, key, state.count + 1, error)
+        return self.measured(gradient, along_hyper)
