@@ -52,7 +52,7 @@ def unmix(
     ] = None,
     method: Annotated[
         Method,
-        typer.Option(help="Entropic archetypal analysis, or an extraction followed by constrained least squares."),
+        typer.Option(help="Archetypal analysis, nonnegative factors, or an extraction and constrained least squares."),
     ] = "edaa",
     ensemble: Annotated[
         int | None,
@@ -70,7 +70,7 @@ def unmix(
 ) -> None:
     """Unmix a scene; writes endmembers.csv, abundances.npz, metrics.json and report.png."""
     if ensemble is not None and method not in DRAWN:
-        raise InputError(f"--ensemble has no meaning for {method}, which draws nothing at random")
+        raise InputError(f"--ensemble has no meaning for {method}, which runs once")
     if scene is None and (nodata is not None or order is not None):
         raise InputError("--nodata and --order say how to read a SCENE, and none was given")
 

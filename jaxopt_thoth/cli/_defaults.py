@@ -9,6 +9,10 @@ BANDS = 120
 SNR = 35.0
 Method = Literal[
     "edaa",
+    "aa",
+    "robust-aa",
+    "nmf",
+    "mvc-nmf",
     "vca+fclsu",
     "nfindr+fclsu",
     "ppi+fclsu",
@@ -18,5 +22,5 @@ Method = Literal[
     "sisal+fclsu",
     "mvsa+fclsu",
 ]
-# The methods that draw at random, and so may run several times.
+# The methods that may run several times and choose.
 DRAWN = ("edaa", "vca+fclsu", "nfindr+fclsu", "ppi+fclsu")

@@ -7,13 +7,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from .._result import RESULTS
+from ._archetypal_analysis import archetypal_analysis
 from ._atgp import atgp
 from ._edaa import edaa
 from ._fclsu import fclsu
+from ._mvc_nmf import mvc_nmf
 from ._mvsa import mvsa
 from ._n_findr import nfindr
+from ._nmf import nmf
 from ._pixel_input import read_pixels
 from ._ppi import ppi
+from ._robust_archetypal_analysis import robust_archetypal_analysis
 from ._scaled_pixels import Normalization, scale_pixels
 from ._scene import Scene
 from ._sisal import sisal
@@ -27,7 +31,13 @@ from ._vca import vca
 _DRAWN: dict[str, Callable[..., Any]] = {"vca": vca, "nfindr": nfindr, "ppi": partial(ppi, num_skewers=1000)}
 _SELECTED: dict[str, Callable[..., Any]] = {"sivm": sivm, "atgp": atgp, "spa": spa}
 _FITTED: dict[str, Callable[..., Any]] = {"sisal": sisal, "mvsa": mvsa}
-METHODS = ("edaa", *(f"{name}+fclsu" for name in (*_DRAWN, *_SELECTED, *_FITTED)))
+_BLIND: dict[str, Callable[..., Unmixing]] = {
+    "aa": archetypal_analysis,
+    "robust-aa": robust_archetypal_analysis,
+    "nmf": nmf,
+    "mvc-nmf": mvc_nmf,
+}
+METHODS = ("edaa", *_BLIND, *(f"{name}+fclsu" for name in (*_DRAWN, *_SELECTED, *_FITTED)))
 
 
 def unmix(
@@ -45,11 +55,13 @@ def unmix(
     Args:
         scene: the scene; masked pixels are left out and come back as NaN.
         num_endmembers: p, at least 2 and at most the number of bands.
-        method: "edaa" (archetypes by entropic descent), or exact fully constrained least squares on pixels picked by
-            "vca+fclsu", "nfindr+fclsu", "ppi+fclsu", "sivm+fclsu", "atgp+fclsu" or "spa+fclsu", or on the simplex
-            fitted by "sisal+fclsu" or "mvsa+fclsu".
-        key: random key; used by EDAA, VCA, N-FINDR and PPI.
-        ensemble: number of runs of those, 10 by default; of those of an extraction the largest simplex is kept.
+        method: "edaa" (archetypes by entropic descent), "aa" and "robust-aa" (archetypal analysis, of squared distances
+            and of distances), "nmf" and "mvc-nmf" (nonnegative factors, plain and of small volume), or exact fully
+            constrained least squares on pixels picked by "vca+fclsu", "nfindr+fclsu", "ppi+fclsu", "sivm+fclsu",
+            "atgp+fclsu" or "spa+fclsu", or on the simplex fitted by "sisal+fclsu" or "mvsa+fclsu".
+        key: random key; used by all but SiVM, ATGP, SPA, SISAL and MVSA.
+        ensemble: number of runs of EDAA, VCA, N-FINDR and PPI, 10 by default; of those of an extraction the largest
+            simplex is kept.
         normalization: as in `edaa`, for every method.
         progress: called on the host as `progress(done, total)`.
 
@@ -81,6 +93,11 @@ def unmix(
             normalization=normalization,
             progress=progress,
         )
+    if method in _BLIND:
+        found = _BLIND[method](scene, num_endmembers, key=key, normalization=normalization)
+        if progress is not None:
+            progress(1, 1)
+        return found
     return _extract_and_fit(scene, num_endmembers, method, key, ensemble or 10, normalization, progress)
 
 

@@ -28,7 +28,7 @@ def scene() -> unmixing.Scene:
 
 
 @pytest.mark.parametrize(
-    ("method", "ensemble"), [("vca+fclsu", None), ("vca+fclsu", 3), ("sivm+fclsu", None), ("edaa", 2)]
+    ("method", "ensemble"), [("vca+fclsu", None), ("vca+fclsu", 3), ("sivm+fclsu", None), ("aa", None), ("edaa", 2)]
 )
 def test_each_method_unmixes_a_scene_with_nearly_pure_pixels(
     scene: unmixing.Scene, method: str, ensemble: int | None
