@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,40 +101,12 @@ def _forward_backward(w: jax.Array, args: tuple[jax.Array, ...]) -> jax.Array:
 def optimistix_lasso(tol: float, linear_solver: Any, max_steps: int) -> Callable:
     """FISTA hosted as a fixed-point solver: the map is forward-backward, momentum lives in the state."""
     import optimistix as optx
-
-    class State(eqx.Module):
-        point: jax.Array
-        momentum: jax.Array
-        error: jax.Array
-
-    class Fista(optx.AbstractFixedPointSolver):
-        rtol: float
-        atol: float
-        step_size: jax.Array
-        norm: Callable
-
-        def init(self, fn, y, args, options, f_struct, aux_struct, tags):
-            return State(y, jnp.ones(()), jnp.asarray(jnp.inf))
-
-        def step(self, fn, y, args, options, state, tags):
-            new, aux = fn(state.point, args)
-            change = new - state.point
-            restart = jnp.vdot(change, new - y) < 0
-            momentum = jnp.where(restart, 1.0, (1 + jnp.sqrt(1 + 4 * state.momentum**2)) / 2)
-            weight = jnp.where(restart, 0.0, (state.momentum - 1) / momentum)
-            error = jnp.linalg.norm(change) / self.step_size
-            return new, State(new + weight * (new - y), momentum, error), aux
-
-        def terminate(self, fn, y, args, options, state, tags):
-            return state.error <= self.atol, optx.RESULTS.successful
-
-        def postprocess(self, fn, y, aux, args, options, state, tags, result):
-            return y, aux, {}
+    from _optimistix_fista import Fista
 
     def fit(log_strength: jax.Array, step: jax.Array, design: jax.Array, targets: jax.Array) -> jax.Array:
         return optx.fixed_point(
             _forward_backward,
-            Fista(rtol=tol, atol=tol, step_size=step, norm=optx.two_norm),
+            Fista(rtol=tol, atol=tol, step_size=step),
             jnp.zeros(design.shape[1]),
             args=(jnp.exp(log_strength), step, design, targets),
             adjoint=_adjoint(linear_solver),

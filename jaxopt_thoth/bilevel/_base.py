@@ -1,10 +1,10 @@
 from typing import Any, ClassVar
 
-import equinox as eqx
 import optax
 
 from .. import _tree
 from .._types import Params, Scalar
+from ..gradients._descend import descend
 from ..problems import AbstractProblem, Composite
 from ..solvers import AbstractSolver
 from ._bilevel import Bilevel
@@ -46,8 +46,8 @@ def outer_step(
     problem: Bilevel, optimizer: optax.GradientTransformation, hyper: Params, gradient: Params, state: Any
 ) -> tuple[Params, Any]:
     """The outer variable after one projected step of an optax transformation."""
-    updates, state = optimizer.update(gradient, state, hyper)
-    return problem.project(eqx.apply_updates(hyper, updates)), state
+    hyper, state = descend(optimizer, gradient, state, hyper)
+    return problem.project(hyper), state
 
 
 def outer_error(problem: Bilevel, hyper: Params, gradient: Params) -> Scalar:

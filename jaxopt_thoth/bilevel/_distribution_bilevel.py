@@ -12,8 +12,8 @@ from jaxtyping import Array, ArrayLike, Key
 from .. import _tree
 from .._types import IntScalar, Params, Scalar
 from .._validate import require_nonnegative, require_positive
+from ..gradients._descend import descend
 from ..solvers._settings import count_setting
-from ._descend import descend
 from ._distribution_bilevel_state import DistributionBilevelRecord, DistributionBilevelState
 from ._distribution_objective import check_estimator, DistributionObjective, Estimator
 from ._random_batch import random_batch

@@ -9,6 +9,7 @@ from jaxtyping import Array, Key
 
 from .. import _tree
 from .._types import IntScalar, Params, Scalar, State
+from ..gradients._descend import descend
 from ._functional_adjoint import AbstractFunctionalAdjoint
 from ._functional_hypergradient import functional_hypergradient
 from ._functional_packed import float_leaves_as_arrays, Packed
@@ -179,9 +180,7 @@ class FunctionalBilevel(eqx.Module):
             adjoint=self.adjoint,
             adjoint_state=state.adjoint,
         )
-        weights = eqx.filter(hyper, eqx.is_inexact_array)
-        updates, outer_memory = self.outer_optimizer.update(found.gradient, state.outer_memory, weights)
-        moved = eqx.apply_updates(hyper, updates)
+        moved, outer_memory = descend(self.outer_optimizer, found.gradient, state.outer_memory, hyper)
         if self.projection is not None:
             moved = self.projection(moved)
         dtype = state.record.value.dtype
@@ -234,8 +233,7 @@ class FunctionalBilevel(eqx.Module):
         def step(carry: tuple[Any, State], key: Key[Array, ""]) -> tuple[tuple[Any, State], None]:
             weights, memory = carry
             batch = _draw(data, self.inner_batch_size, key, "inner_batch_size")
-            updates, memory = self.inner_optimizer.update(jax.grad(risk)(weights, batch), memory, weights)
-            return (eqx.apply_updates(weights, updates), memory), None
+            return descend(self.inner_optimizer, jax.grad(risk)(weights, batch), memory, weights), None
 
         keys = jax.random.split(key, self.inner_steps)
         (weights, memory), _ = jax.lax.scan(step, (weights, state.inner_memory), keys)

@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array
 
 from .._types import State
+from ..gradients._descend import descend
 from ._functional_adjoint import AbstractFunctionalAdjoint, FunctionalAdjoint, FunctionalSystem
 from ._functional_packed import Packed
 from ._functional_rows import flat_rows, relative_residual
@@ -75,8 +76,7 @@ class NetworkAdjoint(AbstractFunctionalAdjoint):
 
         def step(carry: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], None]:
             weights, memory = carry
-            updates, memory = self.optimizer.update(slope(weights), memory, weights)
-            return (eqx.apply_updates(weights, updates), memory), None
+            return descend(self.optimizer, slope(weights), memory, weights), None
 
         (weights, memory), _ = jax.lax.scan(step, (weights, start), None, length=self.num_steps)
         residual = relative_residual(slope(weights), jax.grad(linear)(weights))

@@ -12,8 +12,8 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 from .. import _tree
 from .._types import Scalar
 from .._validate import require_nonnegative, require_positive
+from ..gradients._descend import descend
 from ..solvers._settings import count_setting
-from ._descend import descend
 from ._hyper_layer import responding
 from ._hyperparameter_entropy import perturbation_entropy
 from ._hyperparameter_one_sided import softplus_inverse

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
@@ -8,7 +10,37 @@ from ._lmo import AbstractLMO, as_matrix, from_matrix, radius_setting, unit
 from ._wide import wide
 
 
-class RowLMO(AbstractLMO):
+class _LineLMO(AbstractLMO):
+    """Each line of a matrix normalized on its own."""
+
+    # The axis along which a line runs.
+    along: ClassVar[int]
+    radius: Scalar
+    output_axis: int = eqx.field(static=True)
+
+    def __init__(self, radius: ArrayLike = 1.0, output_axis: int = 0):
+        self.radius = radius_setting(radius)
+        self.output_axis = output_axis
+
+    def direction(self, s: Array) -> Array:
+        matrix = self._matrix(s)
+        sizes = jnp.broadcast_to(jnp.expand_dims(self._sizes(matrix), self.along), matrix.shape)
+        return from_matrix(-unit(matrix, sizes), s, self.output_axis)
+
+    def norm(self, x: Array) -> Scalar:
+        return jnp.max(self._sizes(self._matrix(wide(x))), initial=0)
+
+    def dual_norm(self, s: Array) -> Scalar:
+        return jnp.sum(self._sizes(self._matrix(wide(s))))
+
+    def _matrix(self, x: Array) -> Array:
+        return as_matrix(x, self.output_axis, type(self).__name__)
+
+    def _sizes(self, matrix: Array) -> Array:
+        return _tree.safe_sqrt(jnp.sum(matrix * matrix, self.along))
+
+
+class RowLMO(_LineLMO):
     """Linear minimization over matrices with rows of bounded Euclidean norm: each row normalized on its own.
 
     A row is what belongs to one index of the output axis. The norm is that of the operator from l2 to the maximum
@@ -30,26 +62,10 @@ class RowLMO(AbstractLMO):
          [-0.  -1. ]]
     """
 
-    radius: Scalar
-    output_axis: int = eqx.field(static=True)
-
-    def __init__(self, radius: ArrayLike = 1.0, output_axis: int = 0):
-        self.radius = radius_setting(radius)
-        self.output_axis = output_axis
-
-    def direction(self, s: Array) -> Array:
-        matrix = as_matrix(s, self.output_axis, "RowLMO")
-        sizes = jnp.broadcast_to(_norms(matrix, 1)[:, None], matrix.shape)
-        return from_matrix(-unit(matrix, sizes), s, self.output_axis)
-
-    def norm(self, x: Array) -> Scalar:
-        return jnp.max(_norms(as_matrix(wide(x), self.output_axis, "RowLMO"), 1), initial=0)
-
-    def dual_norm(self, s: Array) -> Scalar:
-        return jnp.sum(_norms(as_matrix(wide(s), self.output_axis, "RowLMO"), 1))
+    along: ClassVar[int] = 1
 
 
-class ColumnLMO(AbstractLMO):
+class ColumnLMO(_LineLMO):
     """Linear minimization over matrices with columns of bounded Euclidean norm: each column normalized on its own.
 
     A column is what belongs to one index of the inputs. The norm is that of the operator from l1 to l2, the largest
@@ -71,24 +87,4 @@ class ColumnLMO(AbstractLMO):
          [-0.8 -0. ]]
     """
 
-    radius: Scalar
-    output_axis: int = eqx.field(static=True)
-
-    def __init__(self, radius: ArrayLike = 1.0, output_axis: int = 0):
-        self.radius = radius_setting(radius)
-        self.output_axis = output_axis
-
-    def direction(self, s: Array) -> Array:
-        matrix = as_matrix(s, self.output_axis, "ColumnLMO")
-        sizes = jnp.broadcast_to(_norms(matrix, 0)[None, :], matrix.shape)
-        return from_matrix(-unit(matrix, sizes), s, self.output_axis)
-
-    def norm(self, x: Array) -> Scalar:
-        return jnp.max(_norms(as_matrix(wide(x), self.output_axis, "ColumnLMO"), 0), initial=0)
-
-    def dual_norm(self, s: Array) -> Scalar:
-        return jnp.sum(_norms(as_matrix(wide(s), self.output_axis, "ColumnLMO"), 0))
-
-
-def _norms(matrix: Array, axis: int) -> Array:
-    return _tree.safe_sqrt(jnp.sum(matrix * matrix, axis))
+    along: ClassVar[int] = 0

@@ -6,7 +6,7 @@ from jaxtyping import ArrayLike
 
 from .. import _tree
 from .._loop import while_loop
-from .._types import Params
+from .._types import BoolScalar, IntScalar, Params, Scalar
 
 
 def conjugate_gradient(
@@ -48,14 +48,25 @@ def conjugate_gradient(
         good = _tree.squared_norm(residual) < 1
         x = _tree.where(good, x, _tree.zeros_like(x))
         residual = _tree.where(good, residual, rhs)
-    threshold = jnp.asarray(rtol, size.dtype) ** 2
+    tol = jnp.asarray(rtol, size.dtype)
+    x, _, _ = descend_conjugate(matvec, x, residual, jnp.asarray(0, jnp.int32), tol, max_steps)
+    return _tree.scale(scale, x)
+
+
+def descend_conjugate(
+    matvec: Callable[[Params], Params], x: Params, residual: Params, steps: IntScalar, tol: Scalar, max_steps: int
+) -> tuple[Params, IntScalar, BoolScalar]:
+    """Conjugate gradient from x with its residual: the new x, the steps taken so far, and whether no curvature failed.
+
+    It ends where the recursive residual is at most `tol`, the steps are `max_steps`, or a direction has no curvature.
+    """
 
     def condition(carry):
-        _, _, _, rho, k, healthy = carry
-        return healthy & (rho > threshold) & (k < max_steps)
+        _, _, _, rho, steps, healthy = carry
+        return healthy & (_tree.safe_sqrt(rho) > tol) & (steps < max_steps)
 
     def body(carry):
-        x, residual, direction, rho, k, _ = carry
+        x, residual, direction, rho, steps, _ = carry
         image = matvec(direction)
         curvature = _tree.vdot(direction, image)
         healthy = curvature > 0
@@ -63,9 +74,10 @@ def conjugate_gradient(
         x = _tree.add_scaled(x, alpha, direction)
         residual = _tree.add_scaled(residual, -alpha, image)
         new_rho = _tree.squared_norm(residual)
-        direction = _tree.add_scaled(residual, new_rho / rho, direction)
-        return x, residual, direction, new_rho, k + 1, healthy
+        direction = _tree.add_scaled(residual, new_rho / jnp.where(rho > 0, rho, 1), direction)
+        return x, residual, direction, new_rho, steps + healthy.astype(jnp.int32), healthy
 
     rho = _tree.squared_norm(residual)
-    carry = (x, residual, residual, rho, jnp.asarray(0, jnp.int32), jnp.asarray(True))
-    return _tree.scale(scale, while_loop(condition, body, carry)[0])
+    carry = (x, residual, residual, rho, steps, jnp.asarray(True))
+    x, _, _, _, steps, healthy = while_loop(condition, body, carry)
+    return x, steps, healthy

@@ -8,8 +8,9 @@ from jaxtyping import ArrayLike
 
 from .. import _tree
 from .._loop import while_loop
-from .._types import BoolScalar, IntScalar, Params, Scalar
+from .._types import IntScalar, Params, Scalar
 from .._validate import require_nonnegative
+from ._cg import descend_conjugate
 from ._linear_solution import LinearSolution
 from ._structures import require_same_structure
 
@@ -100,26 +101,10 @@ def warm_linear_solve(
 def _conjugate_gradient(
     matvec: Callable[[Params], Params], rhs: Params, x: Params, residual: Params, tol: Scalar, max_steps: int
 ) -> tuple[Params, Params, IntScalar]:
-    def unfinished(rho: Scalar, steps: IntScalar, healthy: BoolScalar) -> BoolScalar:
-        return healthy & (_tree.safe_sqrt(rho) > tol) & (steps < max_steps)
-
-    def step(carry):
-        x, residual, direction, rho, steps, _ = carry
-        image = matvec(direction)
-        curvature = _tree.vdot(direction, image)
-        healthy = curvature > 0
-        alpha = jnp.where(healthy, rho / jnp.where(healthy, curvature, 1), 0)
-        x = _tree.add_scaled(x, alpha, direction)
-        residual = _tree.add_scaled(residual, -alpha, image)
-        new_rho = _tree.squared_norm(residual)
-        direction = _tree.add_scaled(residual, new_rho / jnp.where(rho > 0, rho, 1), direction)
-        return x, residual, direction, new_rho, steps + healthy.astype(jnp.int32), healthy
-
     def cycle(carry):
         x, residual, steps, round_, _ = carry
         rho = _tree.squared_norm(residual)
-        inner = (x, residual, residual, rho, steps, jnp.asarray(True))
-        new_x, _, _, _, steps, healthy = while_loop(lambda c: unfinished(*c[3:]), step, inner)
+        new_x, steps, healthy = descend_conjugate(matvec, x, residual, steps, tol, max_steps)
         new_left = _tree.sub(rhs, matvec(new_x))
         # On a singular system without a solution the iterates may run away.
         better = _tree.squared_norm(new_left) < rho
@@ -130,7 +115,7 @@ def _conjugate_gradient(
 
     def again(carry):
         _, residual, steps, round_, useful = carry
-        return unfinished(_tree.squared_norm(residual), steps, useful) & (round_ < _ROUNDS)
+        return useful & (_tree.norm(residual) > tol) & (steps < max_steps) & (round_ < _ROUNDS)
 
     zero = jnp.asarray(0, jnp.int32)
     x, residual, steps, _, _ = while_loop(again, cycle, (x, residual, zero, zero, jnp.asarray(True)))

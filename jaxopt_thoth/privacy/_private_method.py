@@ -9,6 +9,7 @@ from jaxtyping import Array, Key
 
 from .._types import IntScalar, Params, Scalar
 from ..gradients import per_example
+from ..gradients._descend import descend
 from ..gradients._per_example import Engine
 from ._gaussian_mechanism import add_noise, normal_like, require_key
 from ._matrix_mechanism_noise import as_wide
@@ -164,8 +165,7 @@ class AbstractPrivateDescent(AbstractPrivateMethod):
         return self.optimizer.init(differentiated(params))
 
     def _move(self, params: Params, inner: Any, gradient: Params, count: IntScalar) -> tuple[Params, Any]:
-        updates, inner = self.optimizer.update(gradient, inner, differentiated(params))
-        return eqx.apply_updates(params, updates), inner
+        return descend(self.optimizer, gradient, inner, params)
 
 
 def differentiated(params: Params) -> Params:

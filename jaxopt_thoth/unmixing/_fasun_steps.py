@@ -3,11 +3,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .. import _tree
 from .._loop import while_loop
+from .._result import RESULTS
 from .._types import IntScalar, Scalar
+from .._validate import require_nonnegative, require_positive
+from ._library_input import from_factors, LibraryInput
+from ._unmixing import Unmixing
 
 
 _product = partial(jnp.matmul, precision="highest")
@@ -38,6 +42,43 @@ class _State(NamedTuple):
     blocks: _Blocks
     change: Scalar
     num_steps: IntScalar
+
+
+def unmix_by_splitting(
+    task: LibraryInput,
+    key: PRNGKeyArray,
+    *,
+    abundance_weight: ArrayLike,
+    weight_weight: ArrayLike,
+    endmember_weight: ArrayLike,
+    strength: ArrayLike,
+    tol: ArrayLike,
+    num_endmembers: int,
+    inner_steps: int,
+    max_steps: int,
+    convex_weights: bool,
+) -> Unmixing:
+    """Check the settings, split, and gather what was found; raises `ValueError` for a setting out of range."""
+    require_positive(abundance_weight, "abundance_weight")
+    require_positive(weight_weight, "weight_weight")
+    require_positive(endmember_weight, "endmember_weight")
+    require_nonnegative(strength, "strength")
+    require_nonnegative(tol, "tol")
+    if inner_steps < 1 or max_steps < 1:
+        raise ValueError(f"inner_steps and max_steps must be at least 1, got {inner_steps} and {max_steps}.")
+    settings = Splitting(*map(_tree.setting, (abundance_weight, weight_weight, endmember_weight, strength, tol)))
+    weights, abundances, num_steps, done = split_factors(
+        task.pixels,
+        task.library,
+        key,
+        settings,
+        num_endmembers=num_endmembers,
+        inner_steps=inner_steps,
+        max_steps=max_steps,
+        convex_weights=convex_weights,
+    )
+    result = RESULTS.where(done, RESULTS.converged, RESULTS.max_steps_reached)
+    return from_factors(task, weights, abundances, result, {"num_steps": num_steps})
 
 
 @partial(jax.jit, static_argnames=("num_endmembers", "inner_steps", "max_steps", "convex_weights"))

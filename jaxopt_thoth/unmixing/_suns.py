@@ -1,10 +1,7 @@
 from jaxtyping import ArrayLike, PRNGKeyArray
 
-from .. import _tree
-from .._result import RESULTS
-from .._validate import require_nonnegative, require_positive
-from ._fasun_steps import split_factors, Splitting
-from ._library_input import from_factors, read_library
+from ._fasun_steps import unmix_by_splitting
+from ._library_input import read_library
 from ._scene import Scene
 from ._unmixing import Unmixing
 
@@ -64,24 +61,16 @@ def suns(
         >>> sorted(found.indices.tolist())
         [0, 1]
     """
-    task = read_library(pixels, library, num_endmembers, mask)
-    require_positive(abundance_weight, "abundance_weight")
-    require_positive(weight_weight, "weight_weight")
-    require_positive(endmember_weight, "endmember_weight")
-    require_nonnegative(strength, "strength")
-    require_nonnegative(tol, "tol")
-    if inner_steps < 1 or max_steps < 1:
-        raise ValueError(f"inner_steps and max_steps must be at least 1, got {inner_steps} and {max_steps}.")
-    settings = Splitting(*map(_tree.setting, (abundance_weight, weight_weight, endmember_weight, strength, tol)))
-    weights, abundances, num_steps, done = split_factors(
-        task.pixels,
-        task.library,
+    return unmix_by_splitting(
+        read_library(pixels, library, num_endmembers, mask),
         key,
-        settings,
+        abundance_weight=abundance_weight,
+        weight_weight=weight_weight,
+        endmember_weight=endmember_weight,
+        strength=strength,
+        tol=tol,
         num_endmembers=num_endmembers,
         inner_steps=inner_steps,
         max_steps=max_steps,
         convex_weights=False,
     )
-    result = RESULTS.where(done, RESULTS.converged, RESULTS.max_steps_reached)
-    return from_factors(task, weights, abundances, result, {"num_steps": num_steps})

@@ -115,6 +115,11 @@ def test_vmapped_runs_equal_separate_runs():
         np.testing.assert_allclose(batch.params.hyper[k], one.params.hyper, rtol=1e-9)
 
 
+def test_adam_under_strict_promotion():
+    solution = jt.solve(QUADRATIC, AID(optax.adam(0.05), max_steps=400, tol=1e-4), (jnp.zeros(4), jnp.zeros(4)))
+    np.testing.assert_allclose(solution.params.hyper, BEST, atol=1e-2)
+
+
 def test_float32_modes_and_history():
     start = (jnp.zeros(4, jnp.float32), jnp.zeros(4, jnp.float32))
     cast = lambda f: lambda w, h: f(w.astype(jnp.float64), h.astype(jnp.float64)).astype(w.dtype)
