@@ -13,7 +13,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("jaxopt_thoth", "jax", "jaxlib", "equinox", "lineax", "numpy", "scipy", "jaxopt", "optimistix")
-_PACKAGES += ("nemos", "ott-jax", "celer", "sparse-ho", "scikit-learn", "jax-privacy", "opacus")
+_PACKAGES += ("nemos", "ott-jax", "celer", "sparse-ho", "scikit-learn", "jax-privacy", "opacus", "cyanure", "skglm")
 
 
 def data_file(name: str) -> Path | None:

@@ -22,12 +22,13 @@ import time  # noqa: E402
 from typing import Any  # noqa: E402
 
 import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from jaxopt_thoth import unmixing  # noqa: E402
 from jaxopt_thoth.unmixing._archetype_starts import uniform_start  # noqa: E402
 from jaxopt_thoth.unmixing._archetypes import ArchetypeSteps  # noqa: E402
-from jaxopt_thoth.unmixing._edaa import _edaa  # noqa: E402
+from jaxopt_thoth.unmixing._edaa import EnsemblePlan, run_ensemble  # noqa: E402
 from jaxopt_thoth.unmixing._scaled_pixels import scale_pixels  # noqa: E402
 
 
@@ -106,18 +107,14 @@ def reference(scene: unmixing.Scene, seed: int, runs: int) -> dict[str, Any]:
 
 def temporary_bytes(scene: unmixing.Scene) -> int:
     """Temporaries of the compiled default call, beyond the scene and the result."""
-    compiled = _edaa.lower(
+    compiled = run_ensemble.lower(
         scene.pixels,
         scene.mask,
         jax.random.key(0),
-        num_endmembers=NUM_ENDMEMBERS,
-        ensemble=RUNS,
-        steps=ArchetypeSteps(NUM_STEPS, INNER, INNER),
-        start="soft_vertices",
+        jnp.zeros((), scene.pixels.dtype),
+        plan=EnsemblePlan(NUM_ENDMEMBERS, RUNS, ArchetypeSteps(NUM_STEPS, INNER, INNER), "soft_vertices", 20, 2),
         selection="consensus",
         normalization="pixel_l2",
-        rank=20,
-        chunk=2,
         progress=None,
     ).compile()
     return compiled.memory_analysis().temp_size_in_bytes

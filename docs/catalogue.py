@@ -75,6 +75,7 @@ PENALTIES = {
     "Slope": Row("sum s_i |x|_(i), sorted", "n log n", "averages over each pool of magnitudes"),
     "Scaled": Row("a g(x)", SAME, SAME),
     "Translated": Row("g(x - a)", SAME, SAME, lambda: p.Translated(p.L1(1.0), 1.0)),
+    "ExceptLast": Row("g(x_1, ..., x_{n-1})", SAME, "that of its penalty, and 1"),
     "Tilted": Row("g(x) + a'x", SAME, SAME, lambda: p.Tilted(p.NonNegative(), 1.0)),
     "Regularized": Row("g(x) + s/2 |x - c|^2", SAME, "that of its penalty at a smaller step, shrunk"),
     "Conjugate": Row("sup_x u'x - g(x)", SAME, "identity minus that of its penalty (Moreau)"),
@@ -145,7 +146,13 @@ PROJECTIONS = {
     "top_k": Row("{at most k entries not zero}", "top k", "diagonal of 0 and 1"),
 }
 # Public in their room, and no operator: what builds or checks one.
-HELPERS = {"AbstractPenalty": "the base class", "affine_factor": "prepares affine", "transport_residual": "checks it"}
+HELPERS = {
+    "AbstractPenalty": "the base class",
+    "affine_factor": "prepares affine",
+    "split_quadratic": "takes a penalty apart",
+    "strong_convexity": "tells of one",
+    "transport_residual": "checks it",
+}
 
 _CITATION = re.compile(r"""([A-Z](?:[^".:;()]|(?<=\b[A-Z])\.)*?), "([^"]+)",? (\d{4})""")
 

@@ -1,9 +1,12 @@
 """Differentiable optimisation and hyperspectral unmixing in JAX."""
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from types import ModuleType as _ModuleType
 
 from . import (
     bilevel as bilevel,
+    erm as erm,
     gradients as gradients,
     implicit as implicit,
     losses as losses,
@@ -13,6 +16,7 @@ from . import (
     privacy as privacy,
     problems as problems,
     projections as projections,
+    restoration as restoration,
     smooth as smooth,
     solvers as solvers,
     stopping as stopping,
@@ -23,9 +27,11 @@ from .problems import Composite as Composite, QuadraticProgram as QuadraticProgr
 from .smooth import FunctionTerm as FunctionTerm, LinearModel as LinearModel, Quadratic as Quadratic
 from .solvers import (
     AcceleratedBregmanProximalGradient as AcceleratedBregmanProximalGradient,
+    AcceleratedSVRG as AcceleratedSVRG,
     ADMM as ADMM,
     AndersonAcceleration as AndersonAcceleration,
     BlockCoordinateDescent as BlockCoordinateDescent,
+    Catalyst as Catalyst,
     ChambollePock as ChambollePock,
     DavisYin as DavisYin,
     DouglasRachford as DouglasRachford,
@@ -37,16 +43,32 @@ from .solvers import (
     LevenbergMarquardt as LevenbergMarquardt,
     MirrorDescent as MirrorDescent,
     MirrorProx as MirrorProx,
+    MISO as MISO,
     OptimisticMirrorDescent as OptimisticMirrorDescent,
     OSQP as OSQP,
     ProximalGradient as ProximalGradient,
     ProximalNewton as ProximalNewton,
+    QNing as QNing,
+    SAGA as SAGA,
     SemismoothNewton as SemismoothNewton,
     solve as solve,
     solve_batched as solve_batched,
     solve_path as solve_path,
     StochasticMirrorDescent as StochasticMirrorDescent,
+    SVRG as SVRG,
+    WorkingSetDescent as WorkingSetDescent,
 )
 
 
 __version__ = _version("jaxopt_thoth")
+
+
+def __getattr__(name: str) -> _ModuleType:
+    # Importing scikit-learn takes longer than all the rest.
+    if name == "linear_model":
+        return _import_module(".linear_model", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "linear_model"})

@@ -81,6 +81,22 @@ def row_sums(*arrays: Array) -> tuple[Array, ...]:
     return tuple(jax.lax.reduce(arrays, zeros, plus, (arrays[0].ndim - 1,)))
 
 
+def compensated_sum(x: Array) -> Scalar:
+    """Sum of all entries whose rounding is that of the last addition, in single precision too."""
+    if x.dtype.itemsize != 4:
+        return jnp.sum(x)
+    high, low = x.ravel(), jnp.zeros(x.size, x.dtype)
+    while high.size > 1:
+        half = (high.size + 1) // 2
+        pad = lambda a, half=half: jnp.pad(a[half:], (0, 2 * half - a.size))
+        a, b = high[:half], pad(high)
+        high = a + b
+        # What the addition lost (Knuth), carried on its own.
+        back = high - a
+        low = low[:half] + pad(low) + ((a - (high - back)) + (b - back))
+    return jnp.sum(high + low)
+
+
 def norm(x: Params) -> Scalar:
     """Euclidean norm of a pytree, with derivative zero (not NaN) at zero."""
     return safe_sqrt(squared_norm(x))

@@ -8,8 +8,10 @@ from jaxtyping import ArrayLike
 
 
 def concrete(value: ArrayLike) -> np.ndarray | None:
-    """The value as a NumPy array, or None while it is being traced (then it cannot be checked)."""
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    """The value as a NumPy array, or None where it cannot be checked: traced, or partly on other processes."""
+    if isinstance(value, jax.core.Tracer) or (isinstance(value, jax.Array) and not value.is_fully_addressable):
+        return None
+    return np.asarray(value)
 
 
 def known_leaves(value: Any) -> list[np.ndarray]:

@@ -9,13 +9,16 @@ from types import ModuleType
 import pytest
 
 import jaxopt_thoth as jt
-from jaxopt_thoth.unmixing import metrics
+from jaxopt_thoth.unmixing import metrics, networks, uncertainty
 
 
 # What a solver or a solve hands back is seen in the examples of what makes it.
 _HANDED_BACK = (
     "History",
     "Solution",
+    "Fit",
+    "Path",
+    "CrossValidation",
     "RESULTS",
     "ProximalGradientState",
     "ADMMState",
@@ -23,6 +26,8 @@ _HANDED_BACK = (
     "SplittingState",
     "BlockCoordinateDescentState",
     "FrankWolfeState",
+    "CatalystState",
+    "QNingState",
     "AcceleratedBregmanState",
     "AcceleratedChambollePockState",
     "DualAveragingState",
@@ -42,6 +47,11 @@ _HANDED_BACK = (
     "MatrixGameSolution",
     "PlugAndPlayState",
     "StochasticMirrorDescentState",
+    "SVRGState",
+    "AcceleratedSVRGState",
+    "SAGAState",
+    "MISOState",
+    "WorkingSetDescentState",
     "RelativeVariance",
     "Step",
     "FunctionalAdjoint",
@@ -54,6 +64,7 @@ _HANDED_BACK = (
     "DistributionBilevelRecord",
     "DistributionBilevelState",
     "SelfTuningRecord",
+    "TiledUnmixing",
     "SelfTuningState",
     "MAIDState",
     "Hypergradient",
@@ -79,6 +90,10 @@ _HANDED_BACK = (
     "PerExample",
     "SignalSubspace",
     "SimplexFit",
+    "PixelSpectra",
+    "Restoration",
+    "SensorEstimate",
+    "Training",
 )
 _ROOMS = [
     importlib.import_module(f"jaxopt_thoth.{room.name}")
@@ -89,7 +104,7 @@ _ROOMS = [
 
 def _public() -> dict[str, tuple[object, ModuleType]]:
     found: dict[str, tuple[object, ModuleType]] = {}
-    for room in (*_ROOMS, metrics):
+    for room in (*_ROOMS, metrics, networks, uncertainty):
         for name, value in vars(room).items():
             module = inspect.getmodule(value)
             if name.startswith("_") or not callable(value) or module is None:

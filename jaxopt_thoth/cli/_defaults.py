@@ -1,4 +1,4 @@
-"""What the commands share: the scene that `simulate` and `unmix` make by default, and the methods of `unmix`."""
+"""What the commands share: the scene that `simulate` and `unmix` make by default, and the kinds of map files."""
 
 from typing import Literal
 
@@ -7,20 +7,5 @@ HEIGHT = 64
 WIDTH = 64
 BANDS = 120
 SNR = 35.0
-Method = Literal[
-    "edaa",
-    "aa",
-    "robust-aa",
-    "nmf",
-    "mvc-nmf",
-    "vca+fclsu",
-    "nfindr+fclsu",
-    "ppi+fclsu",
-    "sivm+fclsu",
-    "atgp+fclsu",
-    "spa+fclsu",
-    "sisal+fclsu",
-    "mvsa+fclsu",
-]
-# The methods that may run several times and choose.
-DRAWN = ("edaa", "vca+fclsu", "nfindr+fclsu", "ppi+fclsu")
+MapFormat = Literal["npz", "envi", "geotiff", "netcdf"]
+SUFFIXES = {"envi": ".img", "geotiff": ".tif", "netcdf": ".nc"}

@@ -13,14 +13,14 @@ from ._errors import bad_input, InputError
 ARRAYS = "abundances.npz"
 
 
-def read_scene(path: Path, nodata: float | None, order: Literal["C", "F"] | None) -> Scene:
+def read_scene(path: Path, nodata: float | None, order: Literal["C", "F"] | None, variable: str | None = None) -> Scene:
     """The scene of a file.
 
     Raises:
         InputError: when there is none, or it is not a scene.
     """
     with bad_input():
-        return load_scene(path, nodata=nodata, order=order)
+        return load_scene(path, nodata=nodata, order=order, variable=variable)
 
 
 def read_estimate(path: Path) -> tuple[np.ndarray, np.ndarray]:

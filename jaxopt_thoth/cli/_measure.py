@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from ..plotting._fit import fitted_pixels
+from ..plotting._fit import fitted_pixels, rebuilt_pixels
 from ..plotting._truth import true_count
 from ..unmixing import evaluate, Scene, Unmixing
 
@@ -26,9 +26,10 @@ def measure(scene: Scene, unmixing: Unmixing) -> dict[str, Any]:
     evaluation = evaluate(unmixing.endmembers, unmixing.abundances, scene)
     evaluation.pop("permutation", None)
     known = np.asarray(scene.mask) & np.isfinite(np.asarray(unmixing.abundances)).all(axis=0)
-    rebuilt = np.asarray(unmixing.endmembers) @ np.asarray(unmixing.abundances)[:, known]
+    rebuilt = rebuilt_pixels(unmixing, known)
+    evaluation.pop("reconstruction_rmse")
     return {
-        "reconstruction_rmse": evaluation.pop("reconstruction_rmse"),
+        "reconstruction_rmse": float(np.sqrt(np.mean((pixels[:, known] - rebuilt) ** 2))),
         "relative_residual": relative_residual(pixels[:, known], rebuilt),
         "pixels": "scaled one by one" if is_scaled else "as stored",
         **evaluation,

@@ -24,10 +24,18 @@ def write_endmembers(path: Path, scene: Scene, unmixing: Unmixing, names: Sequen
         writer.writerows([str(band), *map(str, row)] for band, row in zip(bands, spectra))
 
 
-def write_abundances(path: Path, scene: Scene, unmixing: Unmixing) -> None:
-    """Write the maps (p, H, W), NaN where the scene has no data, and the endmembers (L, p)."""
+def write_abundances(path: Path, scene: Scene, unmixing: Unmixing, deviation: np.ndarray | None = None) -> None:
+    """Write the maps (p, H, W), NaN where the scene has no data, the endmembers (L, p), and what else is known."""
     maps = np.asarray(scene.to_map(unmixing.abundances))
-    np.savez_compressed(path, abundances=maps, endmembers=np.asarray(unmixing.endmembers))
+    optional = {
+        "library_abundances": unmixing.library_abundances,
+        "parameters": (unmixing.diagnostics or {}).get("parameters"),
+        "standard_deviation": deviation,
+    }
+    more: dict[str, Any] = {
+        name: np.asarray(scene.to_map(values)) for name, values in optional.items() if values is not None
+    }
+    np.savez_compressed(path, abundances=maps, endmembers=np.asarray(unmixing.endmembers), **more)
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

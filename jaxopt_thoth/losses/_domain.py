@@ -31,3 +31,8 @@ def require_finite(targets: Shaped[Array, "..."], loss: str) -> None:
     known = concrete(targets)
     if known is not None and not np.all(np.isfinite(known)):
         raise ValueError(f"targets of {loss} must be finite; drop or fill the missing rows.")
+
+
+def rows_like(weights: Float[Array, " n"], x: Shaped[Array, "n *k"]) -> Array:
+    """Weights of rows spread over what each row holds."""
+    return jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (x.ndim - 1)), x.shape)

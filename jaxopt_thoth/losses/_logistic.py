@@ -5,7 +5,7 @@ from jaxtyping import Array, Float, Shaped
 from .. import _tree
 from .._types import Scalar
 from ._base import AbstractLoss
-from ._domain import finite_where, negative_entropy, require_signs, slack
+from ._domain import finite_where, negative_entropy, require_signs, rows_like, slack
 
 
 class Logistic(AbstractLoss):
@@ -35,6 +35,15 @@ class Logistic(AbstractLoss):
         p = -_tree.match(target, dual) * dual
         inside = (p >= -slack(dual)) & (p <= 1 + slack(dual))
         return finite_where(inside, negative_entropy(p) + negative_entropy(1 - p))
+
+    def best_constant(
+        self, targets: Shaped[Array, "n *k"], weights: Float[Array, " n"], num_outputs: int | None = None
+    ) -> Float[Array, " *k"]:
+        weights = rows_like(weights, targets)
+        positive, negative = (jnp.sum(jnp.where(side, weights, 0), 0) for side in (targets > 0, targets < 0))
+        # A sign without rows would ask for infinity.
+        floor = float(jnp.finfo(weights.dtype).eps) ** 2 * (positive + negative)
+        return jnp.log(jnp.maximum(positive, floor)) - jnp.log(jnp.maximum(negative, floor))
 
     def check_targets(self, targets: Shaped[Array, "..."]) -> None:
         require_signs(targets, "Logistic")

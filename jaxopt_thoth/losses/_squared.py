@@ -6,7 +6,7 @@ from jaxtyping import Array, Float, Shaped
 from .. import _tree
 from .._types import Scalar
 from ._base import AbstractLoss
-from ._domain import require_finite
+from ._domain import require_finite, rows_like
 
 
 class Squared(AbstractLoss):
@@ -41,5 +41,26 @@ class Squared(AbstractLoss):
     ) -> Float[Array, "..."]:
         return 0.5 * (new - old) ** 2
 
+    def fenchel_young(
+        self, score: Float[Array, "..."], dual: Float[Array, "..."], target: Shaped[Array, "..."]
+    ) -> Float[Array, "..."]:
+        return 0.5 * (self.derivative(score, target) - dual) ** 2
+
+    def balance_dual(
+        self, dual: Float[Array, "n *k"], targets: Shaped[Array, "n *k"], weights: Float[Array, " n"]
+    ) -> Float[Array, "n *k"]:
+        """As for every loss: the weighted mean is taken off."""
+        return dual - jnp.broadcast_to(_mean(weights, dual), dual.shape)
+
+    def best_constant(
+        self, targets: Shaped[Array, "n *k"], weights: Float[Array, " n"], num_outputs: int | None = None
+    ) -> Float[Array, " *k"]:
+        return _mean(weights, targets.astype(weights.dtype))
+
     def check_targets(self, targets: Shaped[Array, "..."]) -> None:
         require_finite(targets, "Squared")
+
+
+def _mean(weights: Float[Array, " n"], x: Float[Array, "n *k"]) -> Float[Array, " *k"]:
+    weights = rows_like(weights, x)
+    return jnp.sum(weights * x, 0) / jnp.sum(weights, 0)

@@ -2,7 +2,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ._base import AbstractOperator
 
@@ -29,6 +29,21 @@ class DenseOperator(AbstractOperator):
 
     def columns(self, indices: Array) -> Float[Array, "n k"]:
         return self.matrix[:, indices]
+
+    def rows(self, indices: Int[Array, " m"]) -> Float[Array, "m p"]:
+        return self.matrix[indices]
+
+    def rows_matvec(self, indices: Int[Array, " m"], x: Float[Array, "p *k"]) -> Float[Array, "m *k"]:
+        return jnp.matmul(self.matrix[indices], x, precision=jax.lax.Precision.HIGHEST)
+
+    def rows_rmatvec(self, indices: Int[Array, " m"], x: Float[Array, "m *k"]) -> Float[Array, "p *k"]:
+        return DenseOperator(self.matrix[indices]).rmatvec(x)
+
+    def squared_row_norms(self) -> Float[Array, " n"]:
+        return jnp.sum(self.matrix**2, 1)
+
+    def squared_column_norms(self) -> Float[Array, " p"]:
+        return jnp.sum(self.matrix**2, 0)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from ._cone import Cone as Cone
 from ._conjugate import Conjugate as Conjugate
 from ._elastic_net import ElasticNet as ElasticNet
 from ._envelope import Envelope as Envelope
+from ._except_last import ExceptLast as ExceptLast
 from ._fused_lasso import FusedLasso as FusedLasso
 from ._group_l_inf import GroupLInf as GroupLInf
 from ._group_lasso import GroupLasso as GroupLasso
@@ -47,7 +48,9 @@ from ._slope import Slope as Slope
 from ._sparse_group_lasso import SparseGroupLasso as SparseGroupLasso
 from ._spectral_function import SpectralFunction as SpectralFunction
 from ._spectral_norm import SpectralNorm as SpectralNorm
+from ._split_quadratic import split_quadratic as split_quadratic
 from ._squared_l1 import SquaredL1 as SquaredL1
+from ._strong_convexity import strong_convexity as strong_convexity
 from ._sum_largest import SumLargest as SumLargest
 from ._tilted import Tilted as Tilted
 from ._total_variation_1d import TotalVariation1D as TotalVariation1D

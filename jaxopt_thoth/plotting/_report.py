@@ -1,12 +1,12 @@
 """The one-page report of an unmixed scene."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
 from ..unmixing import Scene, Unmixing
-from ._fit import fitted_pixels
+from ._fit import fitted_pixels, rebuilt_pixels
 from ._layout import TileLayout
 from ._style import color_of, INK, new_figure, SOFT, unit_rms
 from ._tiles import (
@@ -35,6 +35,7 @@ def report_figure(
     evaluation: Mapping[str, Any] | None = None,
     *,
     title: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> "Figure":
     """Draw an unmixed scene: a map and a spectrum of each endmember, and where the model misses the data.
 
@@ -48,6 +49,7 @@ def report_figure(
         unmixing: the estimate; it is drawn in the order of the scene's truth when there is one.
         evaluation: what `evaluate` returned for this estimate; its angles are written beside the names.
         title: the heading; by default the size of the scene.
+        names: names of the endmembers, p of them; by default the scene's own, or numbers.
 
     Returns:
         A matplotlib figure, ready for `figure.savefig(path)`.
@@ -74,10 +76,10 @@ def report_figure(
     endmembers = np.asarray(ordered.endmembers)
     maps = np.asarray(scene.to_map(ordered.abundances))
 
-    spectra, order = _spectra(scene, endmembers)
+    spectra, order = ordered_spectra(scene, endmembers)
     layout = TileLayout.of(p + 1, scene.height, scene.width)
     figure = new_figure(*layout.size)
-    names = endmember_names(scene, p)
+    names = list(names or endmember_names(scene, p))
     notes = _notes(evaluation, p)
 
     for index, (image_axes, curve_axes) in enumerate(layout.axes(figure)):
@@ -88,7 +90,7 @@ def report_figure(
         else:
             pixels, is_scaled = fitted_pixels(scene, ordered)
             write_name(image_axes, layout, "residual", "rmse, scaled" if is_scaled else "rmse", None)
-            misfit = pixels - endmembers @ np.nan_to_num(maps.reshape(p, -1))
+            misfit = pixels - np.nan_to_num(rebuilt_pixels(ordered))
             valid = np.isfinite(maps).all(axis=0)
             _draw_residual(figure, layout, image_axes, curve_axes, misfit[order], valid, spectra.bands)
         finish_curve(
@@ -114,7 +116,7 @@ def report_figure(
     return figure
 
 
-def _spectra(scene: Scene, endmembers: np.ndarray) -> tuple[Spectra, np.ndarray]:
+def ordered_spectra(scene: Scene, endmembers: np.ndarray) -> tuple[Spectra, np.ndarray]:
     """The spectra to draw, their bands increasing, and the order that made them so."""
     if scene.wavelengths is None:
         bands, label = np.arange(1.0, endmembers.shape[0] + 1), "band"

@@ -88,3 +88,16 @@ def unit_rms(spectra: np.ndarray) -> np.ndarray:
     """Columns scaled to root mean square one, so that spectra of unlike brightness compare by shape."""
     size = np.sqrt(np.mean(spectra**2, axis=0, keepdims=True))
     return spectra / np.where(size > 0, size, 1)
+
+
+def palette_bytes(name: str) -> bytes:
+    """Red, green and blue of 256 steps of a color map of matplotlib.
+
+    Raises:
+        ImportError: without matplotlib, naming the extra that brings it.
+    """
+    try:
+        from matplotlib import colormaps
+    except ImportError as error:
+        raise ImportError("Plots need matplotlib: pip install 'jaxopt_thoth[plot]'.") from error
+    return bytes(colormaps[name](range(256), bytes=True)[:, :3].tobytes())

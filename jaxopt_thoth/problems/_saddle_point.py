@@ -142,9 +142,10 @@ class SaddlePoint(AbstractProblem):
             smooth_gap = jnp.zeros((), _tree.dtype_of(x))
         elif isinstance(self.smooth, LinearModel):
             factor = self.penalty.dual_scale(correlation)
-            n, targets = self.smooth.num_rows, self.smooth.targets
+            targets = self.smooth.targets
             dual = self.smooth.loss.derivative(self.smooth.image(x), targets)
-            smooth_gap = self.smooth.value(x) + jnp.sum(self.smooth.loss.conjugate(factor * dual, targets)) / n
+            conjugate = jnp.sum(self.smooth.share(self.smooth.loss.conjugate(factor * dual, targets)))
+            smooth_gap = self.smooth.value(x) + conjugate
         else:
             # The tangent of f at x is a lower bound of f: <grad f(x), x> is f(x) plus its conjugate there.
             factor = jnp.ones((), _tree.dtype_of(x))

@@ -21,22 +21,40 @@ class MeanLoss(AbstractPenalty):
 
     loss: AbstractLoss
     targets: Shaped[Array, "n *k"]
+    weights: Float[Array, " n"] | None = None  # they sum to one
 
     def value(self, x: Float[Array, "n *k"]) -> Scalar:
-        return jnp.sum(self.loss(x, self.targets)) / len(self.targets)
+        losses = self.loss(x, self.targets)
+        if self.weights is not None:
+            return jnp.sum(_rows_like(self.weights, losses) * losses)
+        return jnp.sum(losses) / len(self.targets)
 
     def prox(self, x: Float[Array, "n *k"], step: ArrayLike) -> Float[Array, "n *k"]:
+        if self.weights is not None:
+            return _loss_prox(self.loss, self.targets, x, _tree.match(step, x) * _rows_like(self.weights, x))
         return _loss_prox(self.loss, self.targets, x, _tree.match(step, x) / len(self.targets))
 
     def conjugate(self, dual: Float[Array, "n *k"]) -> Scalar:
+        if self.weights is not None:
+            weights = _rows_like(self.weights, dual)
+            positive = weights > 0
+            terms = self.loss.conjugate(dual / jnp.where(positive, weights, 1), self.targets)
+            # A row without weight has the conjugate of zero.
+            return jnp.sum(jnp.where(positive, weights * terms, jnp.where(dual == 0, 0, jnp.inf)))
         n = len(self.targets)
         return jnp.sum(self.loss.conjugate(n * dual, self.targets)) / n
+
+
+def _rows_like(weights: Array, x: Array) -> Array:
+    return jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (x.ndim - 1)), x.shape)
 
 
 def _loss_prox(loss: AbstractLoss, targets: Array, x: Array, step: Array) -> Array:
     """The z with `z + step loss'(z) = x`, entry by entry: closed for squares, else Newton's method in a bracket."""
     if loss.is_quadratic:
         return x - step / (1 + step) * loss.derivative(x, targets)
+    if not loss.is_smooth:
+        return loss.prox(x, step, targets)
 
     def look(z: Array, x: Array, step: Array) -> tuple[Array, Array]:
         slope, bend = jax.jvp(lambda s: loss.derivative(s, targets), (z,), (jnp.ones_like(z),))
@@ -96,7 +114,11 @@ def smooth_prox(problem: Any, *, scores: bool) -> AbstractPenalty | None:
     if not isinstance(problem, Composite) or (scores and isinstance(problem.smooth, LinearModel)):
         return None
     if isinstance(problem.smooth, LinearModel):
-        return LeastSquares(problem.smooth.design.matrix, problem.smooth.targets, 1 / problem.smooth.num_rows)  # type: ignore[attr-defined]
+        smooth = problem.smooth
+        if smooth.weights is None:
+            return LeastSquares(smooth.design.matrix, smooth.targets, 1 / smooth.num_rows)  # type: ignore[attr-defined]
+        factors = _tree.safe_sqrt(smooth.row_weights)
+        return LeastSquares(factors[:, None] * smooth.design.matrix, factors * smooth.targets, 1.0)  # type: ignore[attr-defined]
     return QuadraticPenalty(problem.smooth.matrix.matrix, problem.smooth.vector)  # type: ignore[attr-defined]
 
 
@@ -105,9 +127,9 @@ def as_saddle_point(problem: Any, term: AbstractPenalty | None) -> SaddlePoint:
     if isinstance(problem, SaddlePoint):
         return problem
     if term is None:
-        return SaddlePoint(
-            None, problem.penalty, MeanLoss(problem.smooth.loss, problem.smooth.targets), problem.smooth.design
-        )
+        smooth = problem.smooth
+        weights = None if smooth.weights is None else smooth.row_weights
+        return SaddlePoint(None, problem.penalty, MeanLoss(smooth.loss, smooth.targets, weights), smooth.design)
     return SaddlePoint(None, problem.penalty, term)
 
 
@@ -123,7 +145,7 @@ def first_pair(problem: Any, saddle: SaddlePoint, params: Params) -> Params:
     if saddle.operator is None:
         return params, problem.smooth.gradient(params)
     smooth = problem.smooth
-    return params, smooth.loss.derivative(smooth.image(params), smooth.targets) / smooth.num_rows
+    return params, smooth.share(smooth.loss.derivative(smooth.image(params), smooth.targets))
 
 
 def of_kind(problem: Any, pair: Params) -> Params:

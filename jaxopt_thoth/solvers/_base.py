@@ -16,10 +16,12 @@ class AbstractSolver(eqx.Module):
         max_steps: bound on the number of steps.
         problem_kind: the kind of problem that it solves.
         error_shows_nan: whether `error` is NaN wherever the parameters are not finite, so that no loop has to look.
+        is_incremental: whether a step passes over the rows of a `LinearModel`, a few at a time.
     """
 
     problem_kind: ClassVar[type[AbstractProblem]] = Composite
     error_shows_nan: ClassVar[bool] = False
+    is_incremental: ClassVar[bool] = False
     tol: eqx.AbstractVar[Scalar | None]
     max_steps: eqx.AbstractVar[int]
 

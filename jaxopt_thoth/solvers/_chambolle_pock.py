@@ -3,7 +3,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import ArrayLike
+from jaxtyping import Array, ArrayLike
 
 from .. import _tree
 from .._types import IntScalar, Params, Scalar
@@ -252,6 +252,14 @@ class ChambollePock(AbstractSolver):
 
     def error(self, problem: Any, params: Params, state: ChambollePockState) -> Scalar:
         return state.error
+
+    def dual_candidate(self, problem: Any, params: Params, state: ChambollePockState) -> Array | None:
+        """Dual values u_i, one a row, that the next step makes feasible; None unless h is a mean loss of scores."""
+        if not isinstance(problem, Composite) or state.term is not None:
+            return None
+        y = self._step(as_saddle_point(problem, None), state)[0][1]
+        share = problem.smooth.share(jnp.ones_like(y))  # type: ignore[attr-defined]
+        return jnp.where(share > 0, y / jnp.where(share > 0, share, 1), 0)
 
     def fixed_point_step(self, problem: Any, params: Params, state: ChambollePockState) -> Scalar:
         if isinstance(problem, Composite):

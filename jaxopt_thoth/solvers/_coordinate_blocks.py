@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from .. import _tree
 from .._types import Scalar
 from ..operators import AbstractOperator, DenseOperator
-from ..penalties import AbstractPenalty, SparseGroupLasso
+from ..penalties import AbstractPenalty, ExceptLast, SparseGroupLasso
 from ..penalties._groups import AbstractGroupNorm
 from ..problems import Composite
 from ..smooth import LinearModel, Quadratic
@@ -91,6 +91,9 @@ def blocks_of(penalty: AbstractPenalty, params: Float[Array, "p *k"]) -> Coordin
 def penalty_of(penalty: AbstractPenalty, params: Array, blocks: CoordinateBlocks, block: Array) -> AbstractPenalty:
     """The part of the penalty that acts on one block of rows."""
     rows = blocks.indices[block]
+    if isinstance(penalty, ExceptLast):
+        # Its settings are those of the rows before the last, whatever a free row reads.
+        return _Free(penalty_of(penalty.penalty, params[:-1], blocks, block), rows == params.shape[0] - 1)
     groups = _group_norm(penalty)
     if groups is None:
         # Settings of a sum over entries are scalars, or broadcast to the parameters.
@@ -114,11 +117,13 @@ def curvatures(problem: Composite, blocks: CoordinateBlocks) -> Float[Array, " b
             return _largest_eigenvalue(jnp.where(blocks.mask[block][:, None], part, 0))
 
     elif isinstance(smooth, LinearModel) and smooth.loss.has_bounded_curvature:
-        scale = jnp.asarray(smooth.loss.curvature, smooth.design.dtype) / smooth.num_rows
+        scale = jnp.asarray(smooth.loss.curvature, smooth.design.dtype)
+        scale = scale / smooth.num_rows if smooth.weights is None else scale
+        weigh = lambda columns: columns if smooth.weights is None else smooth.share(columns)
 
         def of_block(block: Array) -> Scalar:
             columns = blocks.columns(smooth.design, block)
-            return scale * _largest_eigenvalue(jnp.matmul(columns.T, columns, precision=lax.Precision.HIGHEST))
+            return scale * _largest_eigenvalue(jnp.matmul(columns.T, weigh(columns), precision=lax.Precision.HIGHEST))
 
     else:
         name = type(smooth.loss if isinstance(smooth, LinearModel) else smooth).__name__
@@ -127,7 +132,7 @@ def curvatures(problem: Composite, blocks: CoordinateBlocks) -> Float[Array, " b
             "use ProximalGradient."
         )
     if blocks.single and isinstance(smooth, LinearModel) and isinstance(smooth.design, DenseOperator):
-        found = scale * jnp.sum(smooth.design.matrix**2, 0)
+        found = scale * jnp.sum(weigh(smooth.design.matrix**2), 0)
     else:
         found = lax.map(of_block, jnp.arange(blocks.mask.shape[0]))
     # A column of zeros leaves its block to the penalty, at a long step.
@@ -145,10 +150,20 @@ def gradient_of(
         return blocks.take(image + smooth.vector, block), blocks.columns(smooth.matrix, block)
     assert isinstance(smooth, LinearModel)
     columns = blocks.columns(smooth.design, block)
-    slope = smooth.loss.derivative(image, smooth.targets) / smooth.num_rows
+    slope = smooth.share(smooth.loss.derivative(image, smooth.targets))
     if columns.shape[1] == 1 and slope.ndim == 1:
         return jnp.stack(_tree.inner_products((columns[:, 0], slope))), columns
     return jnp.matmul(columns.T, slope, precision=lax.Precision.HIGHEST), columns
+
+
+class _Free(AbstractPenalty):
+    """A penalty on the rows of a block that are not free."""
+
+    penalty: AbstractPenalty
+    free: Bool[Array, " m"]
+
+    def prox(self, x: Float[Array, "m *k"], step: ArrayLike) -> Float[Array, "m *k"]:
+        return jnp.where(self.free.reshape((-1,) + (1,) * (x.ndim - 1)), x, self.penalty.prox(x, step))
 
 
 def _group_norm(penalty: AbstractPenalty) -> AbstractGroupNorm | None:

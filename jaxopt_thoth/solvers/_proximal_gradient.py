@@ -6,7 +6,7 @@ from jaxtyping import ArrayLike
 
 from .. import _tree
 from .._types import Params, Scalar
-from .._validate import require_positive
+from .._validate import require_nonnegative, require_positive
 from ..problems import Composite
 from ._backtracking import is_defined, propose, search, take_point
 from ._base import AbstractSolver
@@ -54,6 +54,9 @@ class ProximalGradient(AbstractSolver):
         accelerated: extrapolate (FISTA) or not (ISTA).
         line_search: backtracking; by default on when no `step_size` is given, which then only starts the search.
         restart: adaptive restart of the momentum.
+        strong_convexity: modulus mu of the objective where it is known, for which momentum is at most
+            `(1 - sqrt(q)) / (1 + sqrt(q))` with `q = mu step / (1 + mu step)`, which makes the method linear without
+            restarts (Chambolle and Pock, 2016, for mu in the penalty); zero leaves the sequence as it is.
         monotone: never let the objective rise beyond rounding (MFISTA, Beck and Teboulle 2009); costs one value a step.
         shrink: factor on a step size that failed; the measured curvature may shrink it further.
         growth: factor on the step size before each step, so that it can follow the local curvature.
@@ -77,6 +80,7 @@ class ProximalGradient(AbstractSolver):
 
     error_shows_nan: ClassVar[bool] = True
     step_size: Scalar | None
+    strong_convexity: Scalar | None
     shrink: Scalar
     growth: Scalar
     tol: Scalar | None
@@ -94,6 +98,7 @@ class ProximalGradient(AbstractSolver):
         *,
         line_search: bool | None = None,
         restart: bool = True,
+        strong_convexity: ArrayLike | None = None,
         monotone: bool = False,
         shrink: ArrayLike = 0.5,
         growth: ArrayLike = 1.1,
@@ -104,8 +109,11 @@ class ProximalGradient(AbstractSolver):
         default = jnp.result_type(float)
         if step_size is not None:
             require_positive(step_size, "step_size")
+        if strong_convexity is not None:
+            require_nonnegative(strong_convexity, "strong_convexity")
         check_settings(shrink, growth, tol, max_steps)
         self.step_size = None if step_size is None else jnp.asarray(step_size, default)
+        self.strong_convexity = None if strong_convexity is None else jnp.asarray(strong_convexity, default)
         self.shrink = jnp.asarray(shrink, default)
         self.growth = jnp.asarray(growth, default)
         self.tol = None if tol is None else jnp.asarray(tol, default)
@@ -184,6 +192,10 @@ class ProximalGradient(AbstractSolver):
             stop = overshot | (ahead < 0) | ~accepted if self.restart else overshot
             following = self._next_momentum(momentum)
             factor = jnp.where(accepted, momentum - 1, momentum) / following
+            if self.strong_convexity is not None:
+                product = self.strong_convexity.astype(step_size.dtype) * step_size
+                root = _tree.safe_sqrt(product / (1 + product))
+                factor = jnp.minimum(factor, (1 - root) / (1 + root))
             momentum = jnp.where(stop, first, following)
             # A move that is not finite must not pass as zero times itself.
             push = lambda moves: _tree.where(stop, _tree.zeros_like(moves), _tree.scale(factor, moves))
@@ -218,6 +230,7 @@ class ProximalGradient(AbstractSolver):
             self.accelerated,
             line_search=self.line_search,
             restart=self.restart,
+            strong_convexity=self.strong_convexity,
             monotone=self.monotone,
             shrink=self.shrink,
             growth=self.growth,

@@ -4,7 +4,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from ._archetypes import ArchetypeStart
 from ._scaled_pixels import ScaledPixels
-from ._vca import vca
+from ._vca import leading_eigenvectors, vca
 
 
 # Inverse temperatures of the softened vertices, for pixels of unit norm: from a few hundred pixels a vertex to a few.
@@ -18,7 +18,7 @@ def soft_vertices(pixels: ScaledPixels, num_endmembers: int, *, keys: PRNGKeyArr
     pixel that is a corner only by accident is in half of the runs at most, and a consensus of the runs outvotes it.
     """
     valid = pixels.scale > 0
-    subspace = jnp.linalg.eigh(pixels.gram())[1][:, ::-1][:, :num_endmembers]
+    subspace, _ = leading_eigenvectors(pixels.gram(), num_endmembers)
     coordinates = pixels.project(subspace)
     enough = jnp.sum(valid) >= 20 * num_endmembers
     sizes = jnp.sum(coordinates * coordinates, axis=0)

@@ -1,5 +1,6 @@
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from ._checks import as_mask, as_pixels, require_finite_pixels
 from ._greedy_pixels import farthest_pixels
 
 
@@ -20,7 +21,8 @@ def atgp(
         Endmembers (L, p), the selected pixels themselves, and their indices (p,), both in the order of selection.
 
     Raises:
-        ValueError: when `pixels` is not a matrix, `mask` does not fit it, or `num_endmembers` is out of range.
+        ValueError: when `pixels` is not a matrix or not finite where valid, `mask` does not fit it, or
+            `num_endmembers` is out of range; beyond the rank of the pixels the further ones are distinct, no more.
 
     Source: H. Ren, C.-I. Chang, "Automatic spectral target recognition in hyperspectral imagery", 2003.
 
@@ -30,4 +32,6 @@ def atgp(
         >>> atgp(corners_and_middle, 2)[1].tolist()
         [0, 1]
     """
-    return farthest_pixels(pixels, num_endmembers, mask, affine=False)
+    values = as_pixels(pixels)
+    require_finite_pixels(values, as_mask(mask, values.shape[1]))
+    return farthest_pixels(values, num_endmembers, mask, affine=False)

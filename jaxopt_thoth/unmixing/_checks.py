@@ -3,6 +3,7 @@
 from operator import index
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .. import _tree, _validate
@@ -13,6 +14,19 @@ def as_matrix(value: ArrayLike, name: str, shape: str, hint: str = "") -> Float[
     array = _tree.as_inexact(value)
     if array.ndim != 2 or 0 in array.shape or not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} must be a real matrix of shape {shape}, got {array.dtype}{array.shape}.{hint}")
+    return array
+
+
+def as_spectra(value: ArrayLike, name: str, shape: str) -> Float[Array, "L m"]:
+    """`value` as a matrix, as by `as_matrix`; raises `ValueError` when it is known not to be finite too."""
+    array = as_matrix(value, name, shape)
+    known = _validate.concrete(jnp.isfinite(array))
+    if known is not None and not known.all():
+        columns = np.flatnonzero(~known.all(axis=0))
+        raise ValueError(
+            f"{name} must be finite, got NaN or infinity in column {columns[0]} and {columns.size - 1} more; leave "
+            "these columns, or those bands, out."
+        )
     return array
 
 
@@ -32,6 +46,16 @@ def as_mask(mask: ArrayLike | None, num_pixels: int) -> Bool[Array, " N"]:
             "pass True for the valid pixels."
         )
     return array
+
+
+def require_finite_pixels(pixels: Float[Array, "L N"], valid: Bool[Array, " N"]) -> None:
+    """Raise `ValueError` when a valid pixel is known not to be finite."""
+    known = _validate.concrete(jnp.sum(valid & ~jnp.all(jnp.isfinite(pixels), axis=0)))
+    if known is not None and known > 0:
+        raise ValueError(
+            f"pixels must be finite where they are valid, got {int(known)} with NaN or infinity; "
+            "pass mask=jnp.isfinite(pixels).all(axis=0)."
+        )
 
 
 def check_count(num_endmembers: int, least: int, pixels: Float[Array, "L N"], mask: Bool[Array, " N"]) -> None:

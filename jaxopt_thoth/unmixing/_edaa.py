@@ -1,13 +1,14 @@
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .._result import RESULTS
+from .._types import Scalar
 from ._archetype_starts import soft_vertices, uniform_start
 from ._archetypes import Archetypes, ArchetypeSteps, combine, entropic_archetypes, pixel_weights
 from ._ensemble_rules import consensus, least_coherent
@@ -15,6 +16,7 @@ from ._pixel_input import as_given, read_pixels
 from ._scaled_pixels import Normalization, scale_pixels, ScaledPixels
 from ._scene import Scene
 from ._unmixing import Unmixing
+from ._vca import leading_eigenvectors
 
 
 Start = Literal["soft_vertices", "uniform"]
@@ -93,18 +95,56 @@ def edaa(
         >>> found.endmembers.shape, found.abundances.shape
         ((40, 3), (3, 576))
     """
-    _check_choice(start, _STARTS, "start")
     _check_choice(selection, ("consensus", "least_coherent"), "selection")
-    for name, value in (
-        ("ensemble", ensemble),
-        ("num_steps", num_steps),
-        ("abundance_steps", abundance_steps),
-        ("endmember_steps", endmember_steps),
-    ):
+    given = read_pixels(pixels, mask)
+    plan = plan_ensemble(
+        given.values.shape[0],
+        num_endmembers,
+        ensemble=ensemble,
+        steps=ArchetypeSteps(num_steps, abundance_steps, endmember_steps),
+        start=start,
+        rank=rank,
+        chunk=chunk,
+    )
+    found = run_ensemble(
+        given.values,
+        given.mask,
+        key,
+        jnp.zeros((), given.values.dtype),
+        plan=plan,
+        selection=selection,
+        normalization=normalization,
+        progress=progress,
+    )
+    return as_given(found, given)
+
+
+class EnsemblePlan(NamedTuple):
+    """The settings of an ensemble of runs that decide what is compiled; `rank` None takes the pixels as they are."""
+
+    num_endmembers: int
+    ensemble: int
+    steps: ArchetypeSteps
+    start: str
+    rank: int | None
+    chunk: int
+
+
+def plan_ensemble(
+    bands: int,
+    num_endmembers: int,
+    *,
+    ensemble: int,
+    steps: ArchetypeSteps,
+    start: str,
+    rank: int | Literal["auto"] | None,
+    chunk: int | None,
+) -> EnsemblePlan:
+    """Settings checked against the number of bands, with defaults filled in; `ValueError` for one out of range."""
+    _check_choice(start, _STARTS, "start")
+    for name, value in (("ensemble", ensemble), *steps._asdict().items()):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
-    given = read_pixels(pixels, mask)
-    bands = given.values.shape[0]
     if not 2 <= num_endmembers <= bands:
         raise ValueError(f"num_endmembers must be between 2 and the number of bands {bands}, got {num_endmembers}.")
     if rank == "auto":
@@ -115,22 +155,7 @@ def edaa(
         chunk = _default_chunk(ensemble, max(1, bands // (12 * num_endmembers)))
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}.")
-
-    found = _edaa(
-        given.values,
-        given.mask,
-        key,
-        num_endmembers=num_endmembers,
-        ensemble=ensemble,
-        steps=ArchetypeSteps(num_steps, abundance_steps, endmember_steps),
-        start=start,
-        selection=selection,
-        normalization=normalization,
-        rank=rank,
-        chunk=min(chunk, ensemble),
-        progress=progress,
-    )
-    return as_given(found, given)
+    return EnsemblePlan(num_endmembers, ensemble, steps, start, rank, min(chunk, ensemble))
 
 
 def _default_chunk(ensemble: int, most: int) -> int:
@@ -143,37 +168,22 @@ def _check_choice(value: str, choices: Any, name: str) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
-@partial(
-    jax.jit,
-    static_argnames=(
-        "num_endmembers",
-        "ensemble",
-        "steps",
-        "start",
-        "selection",
-        "normalization",
-        "rank",
-        "chunk",
-        "progress",
-    ),
-)
-def _edaa(
-    values: Array,
-    mask: Array,
+@partial(jax.jit, static_argnames=("plan", "selection", "normalization", "progress"))
+def run_ensemble(
+    values: Float[Array, "L N"],
+    mask: Bool[Array, " N"],
     key: PRNGKeyArray,
+    outside: Scalar,
     *,
-    num_endmembers: int,
-    ensemble: int,
-    steps: ArchetypeSteps,
-    start: str,
+    plan: EnsemblePlan,
     selection: str,
     normalization: Normalization,
-    rank: int | None,
-    chunk: int,
     progress: Callable[[Any, Any], None] | None,
 ) -> Unmixing:
+    """All runs and the choice among them; `outside` is the energy of the scene that `values` are already without."""
+    num_endmembers, ensemble, steps, start, rank, chunk = plan
     pixels = scale_pixels(values, normalization, mask)
-    basis = None if rank is None else jnp.linalg.eigh(pixels.gram())[1][:, ::-1][:, :rank]
+    basis = None if rank is None else leading_eigenvectors(pixels.gram(), rank)[0]
     reduced = pixels if basis is None else ScaledPixels(_matmul(basis.T, values), pixels.scale)
 
     starts = _STARTS[start](reduced, num_endmembers, keys=jax.random.split(key, ensemble))
@@ -185,8 +195,9 @@ def _edaa(
             return found, jnp.moveaxis(found.endmembers, 1, 0)
         return found, jnp.moveaxis(combine(pixels, pixel_weights(reduced, begin, found.dual)), 1, 0)
 
-    # The abundances of all runs are kept where they are small beside the pixels; else the chosen run is run again.
-    keep = 2 * ensemble * num_endmembers <= values.shape[0]
+    # The abundances of all runs are kept where they are small beside the pixels, or at hand anyway; else the chosen run
+    # is run again.
+    keep = chunk == ensemble or 2 * ensemble * num_endmembers <= values.shape[0]
 
     def one_chunk(index: Array) -> Any:
         # The last chunk is filled up with the last run.
@@ -200,6 +211,7 @@ def _edaa(
     chunks = lax.map(one_chunk, jnp.arange(-(-ensemble // chunk)))
     runs = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:ensemble], chunks)
     endmembers, dual, loss, fit_l1, fit_l2, kept = runs
+    fit_l2 = fit_l2 + outside
     chosen, spread = consensus(endmembers, fit_l2)
     if selection == "least_coherent":
         chosen = least_coherent(endmembers, fit_l1)

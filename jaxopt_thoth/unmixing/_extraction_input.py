@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from .. import _tree, _validate
-from ._checks import as_mask, as_pixels, check_count
+from ._checks import as_mask, as_pixels, check_count, require_finite_pixels
 from ._greedy_pixels import farthest_pixels
 from ._pixel_blocks import covariance, mean_pixel
 
@@ -34,12 +34,7 @@ def read_extraction(pixels: ArrayLike, mask: ArrayLike | None) -> tuple[Float[Ar
     """Pixels, zero where masked, and their mask; raises `ValueError` when a valid pixel is known not to be finite."""
     values = as_pixels(pixels)
     valid = as_mask(mask, values.shape[1])
-    known = _validate.concrete(jnp.sum(valid & ~jnp.all(jnp.isfinite(values), axis=0)))
-    if known is not None and known > 0:
-        raise ValueError(
-            f"pixels must be finite where they are valid, got {int(known)} with NaN or infinity; "
-            "pass mask=jnp.isfinite(pixels).all(axis=0)."
-        )
+    require_finite_pixels(values, valid)
     return (values if mask is None else jnp.where(valid[None, :], values, 0)), valid
 
 
@@ -83,7 +78,8 @@ def whiten(pixels: Float[Array, "L N"], valid: Bool[Array, " N"], dimension: int
     scaled = raw / scales[:, None]
     ridge = 10 * dimension * jnp.finfo(dtype).eps
     lower = jnp.linalg.cholesky(_matmul(scaled, scaled.T) / total + ridge * jnp.eye(dimension, dtype=dtype))
-    white = jax.scipy.linalg.solve_triangular(lower, scaled, lower=True)
+    # Not solved with the pixels on the right: that would gather them from the devices they are sharded over.
+    white = _matmul(jax.scipy.linalg.solve_triangular(lower, jnp.eye(dimension, dtype=dtype), lower=True), scaled)
     return Whitened(white, mean, _matmul(vectors * scales[None, :], lower), spread, unit)
 
 

@@ -3,7 +3,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .. import _tree
 from .._loop import while_loop
@@ -69,6 +69,7 @@ def unmix_by_splitting(
     settings = Splitting(*map(_tree.setting, (abundance_weight, weight_weight, endmember_weight, strength, tol)))
     weights, abundances, num_steps, done = split_factors(
         task.pixels,
+        task.mask,
         task.library,
         key,
         settings,
@@ -84,6 +85,7 @@ def unmix_by_splitting(
 @partial(jax.jit, static_argnames=("num_endmembers", "inner_steps", "max_steps", "convex_weights"))
 def split_factors(
     pixels: Float[Array, "L N"],
+    mask: Bool[Array, " N"],
     library: Float[Array, "L M"],
     key: PRNGKeyArray,
     settings: Splitting,
@@ -129,7 +131,7 @@ def split_factors(
         return blocks._replace(abundances=copy, abundance_dual=dual)
 
     def weight_steps(blocks: _Blocks) -> _Blocks:
-        fractions = blocks.abundances
+        fractions = jnp.where(mask[None, :], blocks.abundances, 0)
         system = _product(fractions, fractions.T) + mu3 * jnp.eye(num_endmembers, dtype=dtype)
         inverse = jnp.linalg.inv(system)
         target = _product(pixels, fractions.T)

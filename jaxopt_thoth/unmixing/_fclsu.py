@@ -6,7 +6,7 @@ from ..implicit import attach, Implicit
 from ..penalties import Simplex
 from ..problems import Composite
 from ..smooth import Quadratic
-from ._checks import as_matrix, as_pixels, same_dtype
+from ._checks import as_matrix, as_pixels, as_spectra, same_dtype
 from ._simplex_active_set import solve_by_active_set
 from ._simplex_faces import MAX_FACES_DIMENSION, solve_by_faces
 
@@ -39,7 +39,7 @@ def fclsu(pixels: ArrayLike, endmembers: ArrayLike) -> Float[Array, "p N"]:
         >>> print([f"{float(a):.3f}" for a in fclsu(jnp.array([[0.3], [0.7], [0.2]]), endmembers).ravel()])
         ['0.300', '0.700']
     """
-    values, spectra = as_pixels(pixels), as_matrix(endmembers, "endmembers", "(L, p)")
+    values, spectra = as_pixels(pixels), as_spectra(endmembers, "endmembers", "(L, p)")
     same_dtype(values, "pixels", spectra, "endmembers")
     if values.shape[0] != spectra.shape[0]:
         raise ValueError(

@@ -8,6 +8,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from .. import _tree
 from ._checks import as_mask, as_pixels, check_count
+from ._pixel_groups import pixel_at
 
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -32,14 +33,14 @@ def _select(pixels: Float[Array, "L N"], mask: Bool[Array, " N"], *, count: int,
     """
     norms = jnp.sum(jnp.square(pixels), axis=0)
     first = _longest(pixels, norms, mask)
-    origin = pixels[:, first] if affine else jnp.zeros_like(pixels[:, 0])
+    origin = pixel_at(pixels, first) if affine else jnp.zeros_like(pixels[:, 0])
     # Not expanded into norms and products, which would cancel; compiled, the difference is never stored.
     distances = jnp.sum(jnp.square(pixels - origin[:, None]), axis=0)
 
     def step(k: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         indices, directions, distances, free = carry
         chosen = jnp.where(k == 0, first, _farthest(distances, free))
-        direction = pixels[:, chosen] - origin
+        direction = pixel_at(pixels, chosen) - origin
         # Twice is enough: the second pass removes what rounding left of the first.
         for _ in range(2):
             direction = direction - _matmul(directions, _matmul(directions.T, direction))

@@ -1,14 +1,20 @@
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _tree
+from .._loop import while_loop
 from .._result import RESULTS
 from .._types import Scalar
-from ..penalties import AbstractPenalty
+from ..implicit import attach, Implicit
+from ..penalties import AbstractPenalty, NonNegative, Simplex, Tilted
 from ..problems import Composite
 from ..smooth import Quadratic
 from ..solvers import ADMM, solve
 from ._library_input import LibraryInput
+from ._sparse_active_set import solve_sparse
 
 
 # Tolerances on the residuals of ADMM at which the error of the abundances is that of the solution to 0.1 dB.
@@ -42,3 +48,30 @@ def fit(smooth: Quadratic, penalty: AbstractPenalty, solver: ADMM) -> tuple[Floa
     start = _tree.zeros_like(smooth.vector)
     solution = solve(Composite(smooth, penalty), solver, start)
     return solution.params, solution.result
+
+
+@partial(jax.jit, static_argnames="sum_to_one")
+def fit_sparse(
+    smooth: Quadratic, strength: Array, fallback: ADMM, *, sum_to_one: bool = False
+) -> tuple[Float[Array, "M N"], RESULTS]:
+    """The minimizer of the fit with an l1 norm over nonnegative abundances, or without over the simplex, exact.
+
+    By the active set; pixels in which it does not end, as those of dense abundances, are those of `fallback`.
+    """
+    penalty = Simplex(1.0, axis=0) if sum_to_one else Tilted(NonNegative(), strength)
+    problem = Composite(smooth, penalty)
+    frozen_smooth, frozen_strength, frozen_penalty = _tree.stop_gradient((smooth, strength, penalty))
+    gram = frozen_smooth.matrix.columns(jnp.arange(smooth.vector.shape[0]))
+    cross = -frozen_smooth.vector if sum_to_one else -frozen_smooth.vector - frozen_strength
+    found, done = solve_sparse(gram, cross, sum_to_one=sum_to_one)
+
+    # A loop of one round at most: what no pixel of a batch needs costs nothing, under `vmap` as well.
+    def finish(carry: tuple[Array, Array, RESULTS]) -> tuple[Array, Array, RESULTS]:
+        abundances, result = fit(frozen_smooth, frozen_penalty, fallback)
+        return jnp.where(done[None, :], carry[0], abundances), jnp.asarray(True), result
+
+    start = (found, jnp.all(done), RESULTS.converged)
+    abundances, _, result = while_loop(lambda carry: ~carry[1], finish, start)
+    step = 1 / jnp.maximum(jnp.trace(gram), jnp.finfo(gram.dtype).tiny)
+    tol = jnp.asarray(jnp.finfo(gram.dtype).eps, gram.dtype)
+    return attach(Implicit(), problem, abundances, step, tol), result

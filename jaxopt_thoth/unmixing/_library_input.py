@@ -6,7 +6,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .. import _tree
 from .._result import RESULTS
-from ._checks import as_matrix, same_dtype
+from ._checks import as_spectra, same_dtype
 from ._pixel_input import as_given, PixelInput, read_pixels
 from ._scene import Scene
 from ._unmixing import Unmixing
@@ -38,7 +38,7 @@ def read_library(
             or does not hold all pixels.
     """
     given = read_pixels(pixels, mask)
-    atoms = as_matrix(library, "library", "(L, M)")
+    atoms = as_spectra(library, "library", "(L, M)")
     same_dtype(given.values, "pixels", atoms, "library")
     if atoms.shape[0] != given.values.shape[0]:
         raise ValueError(

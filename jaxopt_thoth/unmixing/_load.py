@@ -6,17 +6,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._pixel_order import is_smoother_otherwise, PixelOrder, to_row_major
-from ._read_arrays import read_arrays
 from ._scene import Scene
 from ._scene_error import SceneError
 from ._scene_file import SceneFile, SYNONYMS
+from .files._open_scene import open_scene
+from .files._read_arrays import NAMED_SUFFIXES, read_arrays
+from .files._source import valid_pixels
+from .files._stored_scene import whole_scene
 
 
-def load_scene(path: str | PathLike[str], *, order: PixelOrder | None = None, nodata: float | None = None) -> Scene:
-    """Read a scene from a .npz file or a MATLAB (v4 to v7) .mat file in the layout the field shares.
+def load_scene(
+    path: str | PathLike[str],
+    *,
+    order: PixelOrder | None = None,
+    nodata: float | None = None,
+    variable: str | None = None,
+) -> Scene:
+    """Read a scene from a file, by its suffix: arrays in the layout the field shares, or an image.
 
-    Keys, with the synonyms of public .mat files: `Y`, `V` (L, N), or a cube (H, W, L) under any name, stored values
-    that `scale` (or 1 / `maxValue`) multiplies into physical ones, absent where `Y = E A`; `H`, `nRow` and `W`,
+    Images are ENVI (.hdr and its data file), GeoTIFF and NetCDF, EMIT's among them; `open_scene` says how they are
+    read. Arrays are .npz, MATLAB (.mat, v4 to v7.3), HDF5 (.h5), or .npy with a cube (H, W, L) alone.
+
+    Keys of arrays, with the synonyms of public .mat files: `Y`, `V` (L, N), or a cube (H, W, L) under any name, stored
+    values that `scale` (or 1 / `maxValue`) multiplies into physical ones, absent where `Y = E A`; `H`, `nRow` and `W`,
     `nCol`; `E`, `M` (L, p); `A` (p, N), (H, W, p) or (p, H, W); `D` (L, M) a library; `wavelength(s)` (L,) in the
     file's unit; `labels`, `cood` names of the endmembers; `names` of the library; `mask` (N,) or (H, W), true where
     valid; `nodata`; `p`, `L`, `N`, which must agree with the arrays.
@@ -25,20 +37,21 @@ def load_scene(path: str | PathLike[str], *, order: PixelOrder | None = None, no
     ("row-major" or "column-major") or the argument overrides both; the scene is always row-major. When the image is
     clearly smoother in the order that was not assumed, an error says which to pass; a given `order` is obeyed.
 
-    A pixel is masked when a band is NaN or infinite, when all its stored bands equal `nodata` (the argument, else the
-    file's, else -9999), or when all are zero.
+    A pixel is masked when a band is NaN or infinite or its stored value equals a nonzero `nodata` (the argument, else
+    the file's, else -9999), or when all are zero.
 
     Args:
         path: the file.
         order: "C" for row-major lists of pixels, "F" for column-major ones, None for the file's own.
         nodata: stored value that marks a pixel without data.
+        variable: name of the array that holds the image, where the file has several.
 
     Returns:
         The scene, in JAX's default floating-point dtype.
 
     Raises:
         SceneError: when the file is missing, unreadable, of an unknown kind, lacks a key or holds arrays that
-            disagree; one line that says what to mend.
+            disagree, or when the library that reads it is not installed; one line that says what to mend.
 
     Example:
         >>> import tempfile, pathlib, numpy as np
@@ -50,7 +63,9 @@ def load_scene(path: str | PathLike[str], *, order: PixelOrder | None = None, no
     file = Path(path)
     if order not in (None, "C", "F"):
         raise SceneError(f"order must be 'C' (row-major), 'F' (column-major) or None, got {order!r}.")
-    arrays = read_arrays(file)
+    if file.suffix.lower() not in NAMED_SUFFIXES:
+        return whole_scene(open_scene(file, order=order, nodata=nodata, variable=variable))
+    arrays = read_arrays(file, variable)
     try:
         return _build(SceneFile(arrays), order, "F" if file.suffix.lower() == ".mat" else "C", nodata)
     except SceneError as error:
@@ -58,11 +73,13 @@ def load_scene(path: str | PathLike[str], *, order: PixelOrder | None = None, no
 
 
 def _build(file: SceneFile, order: PixelOrder | None, usual: PixelOrder, nodata: float | None) -> Scene:
-    stored, endmembers, abundances = file.pixels(), file.endmembers(), file.numeric("abundances")
+    endmembers, abundances = file.endmembers(), file.numeric("abundances")
+    stored = file.pixels()
+    stored = None if stored is None else np.asarray(stored)
     if stored is None and (endmembers is None or abundances is None):
         raise file.lacks("needs Y (L, N), a cube (H, W, L), or both E and A")
-    height, width = _image_size(file, stored)
-    layout = _Layout(height, width, order or _stated_order(file) or usual)
+    height, width = file.image_size(stored)
+    layout = _Layout(height, width, order or file.stated_order() or usual)
 
     fractions = None if abundances is None else layout.abundances(abundances)
     if stored is None:
@@ -74,7 +91,7 @@ def _build(file: SceneFile, order: PixelOrder | None, usual: PixelOrder, nodata:
         raw = layout.cube(stored) if stored.ndim == 3 else layout.pixel_list(stored, "Y")
     _check_counts(file, raw, endmembers, fractions)
 
-    valid = _valid_pixels(file, raw, nodata)
+    valid = valid_pixels(raw, file.marker(nodata))
     mask = file.numeric("mask", boolean=True)
     if mask is not None:
         valid &= layout.pixel_list(mask.reshape(-1) if 1 in mask.shape else mask, "mask").astype(bool)
@@ -151,22 +168,6 @@ class _Layout:
             )
 
 
-def _image_size(file: SceneFile, stored: np.ndarray | None) -> tuple[int, int]:
-    height, width = file.size("height"), file.size("width")
-    if stored is not None and stored.ndim == 3:
-        height, width = height or stored.shape[0], width or stored.shape[1]
-    if height is None or width is None:
-        raise file.lacks("needs H and W, the size of the image")
-    return height, width
-
-
-def _stated_order(file: SceneFile) -> PixelOrder | None:
-    stated = " ".join(file.text("order") or ()).lower()
-    if stated.startswith(("row", "c-", "c ")) or stated == "c":
-        return "C"
-    return "F" if stated.startswith(("column", "f-", "f ")) or stated == "f" else None
-
-
 def _check_counts(
     file: SceneFile, raw: np.ndarray, endmembers: np.ndarray | None, abundances: np.ndarray | None
 ) -> None:
@@ -175,9 +176,3 @@ def _check_counts(
         stated = file.size(entry)
         if stated is not None and actual is not None and stated != actual:
             raise SceneError(f"{SYNONYMS[entry][0]} = {stated}, but the arrays of the file have {actual}.")
-
-
-def _valid_pixels(file: SceneFile, raw: np.ndarray, nodata: float | None) -> np.ndarray:
-    marker = file.scalar("nodata") if nodata is None else float(nodata)
-    marker = -9999.0 if marker is None else marker
-    return np.isfinite(raw).all(axis=0) & (raw != 0).any(axis=0) & (raw != marker).any(axis=0)

@@ -12,7 +12,7 @@ from ..penalties import Box, SeparableSum, Simplex
 from ..problems import Composite
 from ..smooth import AbstractSmooth
 from ..solvers import ProximalGradient, solve
-from ._checks import as_matrix, same_dtype
+from ._checks import as_matrix, as_spectra, same_dtype
 from ._fclsu import fclsu
 from ._pixel_input import as_given, PixelInput, read_pixels
 from ._scene import Scene
@@ -119,7 +119,7 @@ def read_supervised(
 ) -> tuple[PixelInput, Float[Array, "L p"]]:
     """Checked pixels and endmembers of as many bands and one dtype."""
     given = read_pixels(pixels, mask)
-    spectra = as_matrix(endmembers, "endmembers", "(L, p)")
+    spectra = as_spectra(endmembers, "endmembers", "(L, p)")
     same_dtype(given.values, "pixels", spectra, "endmembers")
     if given.values.shape[0] != spectra.shape[0]:
         raise ValueError(

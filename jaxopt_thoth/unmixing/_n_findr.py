@@ -8,6 +8,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 from .._loop import while_loop
 from .._types import IntScalar
 from ._extraction_input import first_vertices, lifted, read_simplex, Whitened
+from ._pixel_groups import pixel_at
 
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -84,7 +85,7 @@ def _select(
         swaps = ratios[candidate] > least_gain
         indices = simplex.indices.at[place].set(jnp.where(swaps, candidate, simplex.indices[place]))
 
-        moved = _matmul(simplex.inverse, points[:, candidate])
+        moved = _matmul(simplex.inverse, pixel_at(points, candidate))
         pivot = jnp.where(swaps, moved[place], 1)
         correction = (moved - identity[place])[:, None] * (simplex.inverse[place] / pivot)[None, :]
         inverse = simplex.inverse - correction

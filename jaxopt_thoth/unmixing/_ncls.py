@@ -39,9 +39,17 @@ def ncls(pixels: ArrayLike, endmembers: ArrayLike) -> Float[Array, "p N"]:
         >>> print([f"{float(a):.2f}" for a in ncls(jnp.array([[2.5], [-0.5]]), endmembers).ravel()])
         ['2.50', '0.00']
     """
-    values, spectra = as_supervised(pixels, endmembers)
+    return _ncls(*as_supervised(pixels, endmembers))
+
+
+# Compiled as a whole: the functions of the loop are new ones at each call, and would be compiled anew.
+@jax.jit
+def _ncls(values: Float[Array, "L N"], spectra: Float[Array, "L p"]) -> Float[Array, "p N"]:
     frozen_values, frozen = jax.lax.stop_gradient((values, spectra))
-    size = jnp.max(jnp.sqrt(jnp.sum(frozen * frozen, axis=0)))
+    sizes = jnp.sqrt(jnp.sum(frozen * frozen, axis=0))
+    size = jnp.max(sizes)
+    # A zero spectrum is one more shade: any share of it fits, and it gets none.
+    shades = (sizes == 0)[:, None]
     lengths = _tree.safe_sqrt(jnp.sum(frozen_values * frozen_values, axis=0))
     bound = _FIRST_BOUND * lengths / jnp.where(size > 0, size, 1)
     bound = jnp.where(bound > 0, bound, 1)
@@ -52,7 +60,8 @@ def ncls(pixels: ArrayLike, endmembers: ArrayLike) -> Float[Array, "p N"]:
 
     def grow(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         bound, _, rounds = carry
-        tight = fractions(frozen_values, frozen, bound)[-1] <= 0
+        shares = fractions(frozen_values, frozen, bound)
+        tight = shares[-1] + jnp.sum(jnp.where(shades, shares[:-1], 0), axis=0) <= 0
         return jnp.where(tight, _GROWTH * bound, bound), jnp.any(tight), rounds + 1
 
     def unsettled(carry: tuple[Array, Array, Array]) -> Array:
@@ -60,4 +69,4 @@ def ncls(pixels: ArrayLike, endmembers: ArrayLike) -> Float[Array, "p N"]:
 
     start = (bound, jnp.asarray(True), jnp.asarray(0, jnp.int32))
     bound = while_loop(unsettled, grow, start)[0]
-    return bound[None, :] * fractions(values, spectra, bound)[:-1]
+    return jnp.where(shades, 0, bound[None, :] * fractions(values, spectra, bound)[:-1])

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from .. import _tree
 from .._loop import match_carry
+from ._pixel_groups import sum_groups
 
 
 _Carry = TypeVar("_Carry")
@@ -22,19 +23,25 @@ def reduce_blocks(
     *,
     size: int = 2048,
 ) -> _Carry:
-    """Fold `step(carry, block, fresh)` over blocks of pixels; `fresh` marks the valid ones not seen before."""
-    bands, count = pixels.shape
-    size = min(count, size)
+    """Sum `step(carry, block, fresh)` over blocks of pixels, from a `carry` of zeros; `fresh` marks the valid ones not
+    seen before."""
 
-    def body(k: Array, total: _Carry) -> _Carry:
-        # The last block reaches back into the one before it, so that nothing has to be padded.
-        start = jnp.minimum(k * size, count - size)
-        block = jax.lax.dynamic_slice(pixels, (jnp.zeros_like(start), start), (bands, size))
-        fresh = jax.lax.dynamic_slice(valid, (start,), (size,)) & (start + jnp.arange(size) >= k * size)
-        return step(total, block, fresh)
+    def fold(pixels: Array, valid: Array) -> _Carry:
+        bands, count = pixels.shape
+        block_size = min(count, size)
 
-    carry = match_carry(lambda c: body(jnp.asarray(0), c), carry)
-    return jax.lax.fori_loop(0, -(-count // size), body, carry)
+        def body(k: Array, total: _Carry) -> _Carry:
+            # The last block reaches back into the one before it, so that nothing has to be padded.
+            start = jnp.minimum(k * block_size, count - block_size)
+            block = jax.lax.dynamic_slice(pixels, (jnp.zeros_like(start), start), (bands, block_size))
+            fresh = jax.lax.dynamic_slice(valid, (start,), (block_size,))
+            return step(total, block, fresh & (start + jnp.arange(block_size) >= k * block_size))
+
+        begin = match_carry(lambda c: body(jnp.asarray(0), c), carry)
+        return jax.lax.fori_loop(0, -(-count // block_size), body, begin)
+
+    total: _Carry = sum_groups(fold, pixels, valid)
+    return total
 
 
 def mean_pixel(pixels: Float[Array, "L N"], valid: Bool[Array, " N"]) -> Float[Array, " L"]:

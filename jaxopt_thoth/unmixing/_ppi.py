@@ -7,6 +7,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from .. import _tree
 from ._extraction_input import read_simplex, Whitened
+from ._pixel_groups import pixel_at
 
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -120,12 +121,12 @@ def _counts(space: Whitened, valid: Bool[Array, " N"], key: PRNGKeyArray, number
 def _spread_out(space: Whitened, valid: Bool[Array, " N"], counts: Int[Array, " N"], count: int) -> Int[Array, " p"]:
     purity = counts.astype(space.coordinates.dtype)
     first = jnp.argmax(jnp.where(valid, purity, -1))
-    rest = space.coordinates - space.coordinates[:, first][:, None]
+    rest = space.coordinates - pixel_at(space.coordinates, first)[:, None]
 
     def step(k: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         indices, rest, free = carry
         chosen = jnp.argmax(jnp.where(free, purity * jnp.sum(jnp.square(rest), axis=0), -1))
-        direction = rest[:, chosen]
+        direction = pixel_at(rest, chosen)
         size = _tree.norm(direction)
         direction = direction / jnp.where(size > 0, size, 1)
         rest = rest - direction[:, None] * _matmul(direction, rest)[None, :]

@@ -51,3 +51,19 @@ def _gaussian_fields(
     fields = jnp.fft.irfft2(spectrum, s=(height, width))
     deviation = jnp.sqrt(jnp.mean(jnp.square(fields), axis=(1, 2), keepdims=True))
     return fields / jnp.where(deviation > 0, deviation, 1)
+
+
+def cap_fractions(fractions: Float[Array, "p N"], most: Scalar) -> Float[Array, "p N"]:
+    """No fraction above `most`, more than 1 / p: what exceeds goes to the others of the pixel in proportion."""
+    floor = jnp.finfo(fractions.dtype).tiny
+    shares = jnp.maximum(fractions, 1e3 * floor)
+
+    # Each round finds at least one more at the bound, of at most p - 1.
+    def cap(_: Array, scale: Array) -> Array:
+        full = scale * shares >= most
+        left = 1 - most * jnp.sum(full, axis=0, keepdims=True).astype(shares.dtype)
+        rest = jnp.sum(jnp.where(full, 0, shares), axis=0, keepdims=True)
+        return jnp.maximum(scale, left / jnp.maximum(rest, floor))
+
+    scale = jax.lax.fori_loop(0, fractions.shape[0], cap, jnp.ones_like(fractions[:1]))
+    return jnp.minimum(scale * shares, most)

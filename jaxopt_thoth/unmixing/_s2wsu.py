@@ -1,4 +1,5 @@
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,7 @@ from .. import _tree
 from .._result import RESULTS
 from .._types import Scalar
 from .._validate import require_nonnegative, require_positive
-from ..penalties import NonNegative, Tilted
-from ..problems import Composite
 from ..smooth import Quadratic
-from ..solvers import ADMM
 from ._library_fit import least_squares, unit_of
 from ._library_input import from_abundances, read_library
 from ._scene import Scene
@@ -20,8 +18,21 @@ from ._unmixing import Unmixing
 
 # Change of the abundances over the last reweighting, relative to their norm, below which they count as settled.
 _SETTLED = 0.01
-# Steps without weights before the first ones.
-_FIRST_STEPS = 60
+# Weight of the constraint on the image `D X`, to the fit, and of those on copies of X to it, in units of the mean
+# square of the library: the published 0.5 and 1 for reflectances, whatever the unit.
+_FIT_WEIGHT = 0.5
+_COPY_WEIGHT = 4.0
+
+
+class _Blocks(NamedTuple):
+    """`D'` of the copy of `D X` and of its scaled multiplier; two copies of X, and theirs."""
+
+    fit: Float[Array, "M N"]
+    fit_dual: Float[Array, "M N"]
+    sparse: Float[Array, "M N"]
+    sparse_dual: Float[Array, "M N"]
+    sign: Float[Array, "M N"]
+    sign_dual: Float[Array, "M N"]
 
 
 def s2wsu(
@@ -41,7 +52,7 @@ def s2wsu(
 
     The l1 norm weighs an entry by `1 / (floor + mean of its 8 neighbors) / |its row|_2`, the corners of the mean by
     `1 / sqrt(2)` of the edges: atoms that the image uses little, and abundances that the neighbors do not share, are
-    pushed to zero. A few steps of ADMM, whose factorization is made once, follow each reweighting.
+    pushed to zero. A few steps of ADMM, from the ridge solution, follow each reweighting; one inverse serves them all.
 
     Args:
         pixels: matrix (L, N), cube (H, W, L), or `Scene`.
@@ -107,29 +118,49 @@ def neighbor_means(maps: Float[Array, "M H W"]) -> Float[Array, "M H W"]:
 def _s2wsu(
     smooth: Quadratic, strength: Scalar, floor: Scalar, *, image: tuple[int, int], reweightings: int, inner_steps: int
 ) -> tuple[Array, Scalar]:
-    solver = ADMM()
-    eps = jnp.finfo(strength.dtype).eps
+    """Abundances, and their relative change over the last reweighting; the unit is the mean square of the library.
 
-    def renew(carry: tuple, _: None) -> tuple[tuple, Scalar]:
-        maps, state = carry
+    Three constraints: on the image `D X`, which splits the fit off, and on two copies of X, for the norm and the sign.
+    The splitting is not run to the end between reweightings, so that its start and weights are part of the method.
+    """
+    dtype = strength.dtype
+    eps = jnp.finfo(dtype).eps
+    count = smooth.vector.shape[0]
+    gram, cross = smooth.matrix.columns(jnp.arange(count)), -smooth.vector
+    ridge = 2 * _COPY_WEIGHT * jnp.eye(count, dtype=dtype)
+    factor = jnp.linalg.inv(gram + ridge)
+    inverse = (factor + factor.T) / 2
+    product = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+    def inner(blocks: _Blocks, threshold: Array) -> _Blocks:
+        # The copies enter by the images D' V and D' d alone, and D'D X is what the solve leaves: one product a step.
+        right = (
+            blocks.fit
+            + blocks.fit_dual
+            + _COPY_WEIGHT * (blocks.sparse + blocks.sparse_dual + blocks.sign + blocks.sign_dual)
+        )
+        maps = product(inverse, right)
+        image_of_maps = right - 2 * _COPY_WEIGHT * maps
+        fit = (cross + _FIT_WEIGHT * (image_of_maps - blocks.fit_dual)) / (1 + _FIT_WEIGHT)
+        moved, free = maps - blocks.sparse_dual, maps - blocks.sign_dual
+        sparse = jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - threshold, 0)
+        sign = jnp.maximum(free, 0)
+        return _Blocks(fit, blocks.fit_dual - image_of_maps + fit, sparse, sparse - moved, sign, sign - free)
+
+    def renew(blocks: _Blocks, _: None) -> tuple[_Blocks, Scalar]:
         # Before the threshold: entries that it has set to zero are weighed by what they would be.
-        raw = jnp.abs(state.splits[0] + state.duals[0] / state.rho)
-        near = neighbor_means(raw.reshape(-1, *image)).reshape(maps.shape)
+        raw = blocks.sparse - blocks.sparse_dual
+        near = jnp.abs(neighbor_means(raw.reshape(-1, *image)).reshape(raw.shape))
         rows = _tree.safe_sqrt(jnp.sum(raw * raw, axis=1, keepdims=True))
         # A row of zeros keeps a finite weight, so that it may come back.
         row_floor = eps**0.5 * jnp.maximum(jnp.max(rows), eps)
-        weights = 1 / ((floor + near) * jnp.maximum(rows, row_floor))
-        problem = Composite(smooth, Tilted(NonNegative(), strength * weights))
-        new, state = jax.lax.scan(
-            lambda c, _: (solver.step(problem, *c), None), (maps, state), None, length=inner_steps
-        )[0]
-        change = _tree.norm(new - maps) / jnp.maximum(_tree.norm(new), eps)
-        return (new, state), change
+        threshold = strength / (_FIT_WEIGHT * _COPY_WEIGHT) / ((floor + near) * jnp.maximum(rows, row_floor))
+        new = jax.lax.scan(lambda c, _: (inner(c, threshold), None), blocks, None, length=inner_steps)[0]
+        change = _tree.norm(new.sparse - blocks.sparse) / jnp.maximum(_tree.norm(new.sparse), eps)
+        return new, change
 
-    start = jnp.zeros_like(smooth.vector)
-    plain = Composite(smooth, NonNegative())
-    carry = (start, solver.init(plain, start))
-    # The first weights come from steps without any.
-    carry = jax.lax.scan(lambda c, _: (solver.step(plain, *c), None), carry, None, length=_FIRST_STEPS)[0]
-    (maps, _), changes = jax.lax.scan(renew, carry, None, length=reweightings)
-    return maps, changes[-1]
+    start = product(inverse, cross)
+    zero = jnp.zeros_like(start)
+    blocks = _Blocks(product(gram, start), zero, start, zero, start, zero)
+    blocks, changes = jax.lax.scan(renew, blocks, None, length=reweightings)
+    return jnp.maximum(blocks.sparse, 0), changes[-1]

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from .. import _tree
+from .. import _tree, _validate
 from .._types import Scalar
+from ._pixel_groups import sum_groups
 
 
 # Pixels a block: the temporaries of a reduction stay in cache, and far below the size of a scene.
@@ -63,20 +64,24 @@ class ScaledPixels(eqx.Module):
         return self._reduce(add, (zero, zero), kept)
 
     def _reduce(self, add: Callable[..., Any], start: Any, *along: Float[Array, "k N"]) -> Any:
-        """Fold `add` over blocks of pixels, so that no temporary has the size of the scene."""
-        count = self.scale.shape[0]
-        size = min(_BLOCK, count)
+        """Fold `add` over blocks of pixels from zeros on, so that no temporary has the size of the scene."""
 
-        def body(total: Any, k: Array) -> tuple[Any, None]:
-            # The last block is moved back inside the image, and its overlap with the one before is zeroed.
-            first = jnp.minimum(k * size, count - size)
-            fresh = first + jnp.arange(size) >= k * size
-            cut = lambda x: lax.dynamic_slice_in_dim(x, first, size, axis=-1)
-            weight = jnp.where(fresh, cut(self.scale), 0)
-            blocks = [jnp.where(fresh[None, :], cut(x), 0) for x in along]
-            return add(total, cut(self.values) * weight[None, :], *blocks), None
+        def fold(values: Array, scale: Array, *along: Array) -> Any:
+            count = scale.shape[0]
+            size = min(_BLOCK, count)
 
-        return lax.scan(body, start, jnp.arange(-(-count // size)))[0]
+            def body(total: Any, k: Array) -> tuple[Any, None]:
+                # The last block is moved back inside the image, and its overlap with the one before is zeroed.
+                first = jnp.minimum(k * size, count - size)
+                fresh = first + jnp.arange(size) >= k * size
+                cut = lambda x: lax.dynamic_slice_in_dim(x, first, size, axis=-1)
+                weight = jnp.where(fresh, cut(scale), 0)
+                blocks = [jnp.where(fresh[None, :], cut(x), 0) for x in along]
+                return add(total, cut(values) * weight[None, :], *blocks), None
+
+            return lax.scan(body, start, jnp.arange(-(-count // size)))[0]
+
+        return sum_groups(fold, self.values, self.scale, *along)
 
 
 def scale_pixels(values: Float[Array, "L N"], normalization: Normalization, mask: Bool[Array, " N"]) -> ScaledPixels:
@@ -87,7 +92,7 @@ def scale_pixels(values: Float[Array, "L N"], normalization: Normalization, mask
     amplifies the noise of dark pixels. "none" keeps the pixels.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for another name, or when every pixel is known to be masked or zero, which no scale mends.
     """
     if normalization not in get_args(Normalization):
         raise ValueError(f"normalization must be one of {get_args(Normalization)}, got {normalization!r}.")
@@ -97,7 +102,11 @@ def scale_pixels(values: Float[Array, "L N"], normalization: Normalization, mask
     if normalization == "perspective":
         mean = ScaledPixels(values, _inverse(sizes, mask)).combine(mask[None, :].astype(values.dtype))[:, 0]
         sizes = jnp.matmul(mean / _tree.norm(mean), values, precision=lax.Precision.HIGHEST)
-    return ScaledPixels(values, _inverse(sizes, mask))
+    scale = _inverse(sizes, mask)
+    known = _validate.concrete(jnp.any(scale > 0))
+    if known is not None and not known:
+        raise ValueError("no pixel is left: every one is masked or zero.")
+    return ScaledPixels(values, scale)
 
 
 def _inverse(sizes: Float[Array, " N"], mask: Bool[Array, " N"]) -> Float[Array, " N"]:

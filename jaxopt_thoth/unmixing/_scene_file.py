@@ -1,9 +1,11 @@
 """The entries of a scene's file, found under the names that the field uses, typed and checked one by one."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ._pixel_order import PixelOrder
 from ._scene_error import SceneError
 
 
@@ -31,23 +33,30 @@ _ALL_NAMES = frozenset(name for names in SYNONYMS.values() for name in names)
 
 @dataclass(frozen=True)
 class SceneFile:
-    """Named arrays as they lie in the file; every getter gives None for a missing entry and raises `SceneError`."""
+    """Named arrays as they lie in the file; every getter gives None for a missing entry and raises `SceneError`.
 
-    arrays: dict[str, np.ndarray]
+    Those that stay on the disk have a shape and a dtype, and are read by `numpy.asarray`; `pixels` alone hands them on.
+    """
+
+    arrays: dict[str, Any]
 
     def lacks(self, what: str) -> SceneError:
         """The error for missing entries; it lists those that are there."""
         return SceneError(f"{what}; the file has {', '.join(sorted(self.arrays))}.")
 
-    def find(self, entry: str) -> tuple[str, np.ndarray] | None:
+    def find(self, entry: str) -> tuple[str, Any] | None:
         """Name and array of an entry, under the first of its synonyms that is there."""
         for name in SYNONYMS[entry]:
             if name in self.arrays:
-                return name, np.asarray(self.arrays[name])
+                return name, self.arrays[name]
         return None
 
     def numeric(self, entry: str, *, boolean: bool = False) -> np.ndarray | None:
         """An array of real numbers."""
+        array = self._numeric(entry, boolean)
+        return None if array is None else np.asarray(array)
+
+    def _numeric(self, entry: str, boolean: bool = False) -> Any:
         found = self.find(entry)
         if found is None:
             return None
@@ -95,9 +104,9 @@ class SceneFile:
             raise SceneError(f"E must have shape (L, p), got {array.shape}.")
         return array
 
-    def pixels(self) -> np.ndarray | None:
-        """Stored values, (L, N) or (H, W, L); a cube may go by any name."""
-        array = self.numeric("pixels")
+    def pixels(self) -> Any:
+        """Stored values, (L, N) or (H, W, L), perhaps still on the disk; a cube may go by any name."""
+        array = self._numeric("pixels")
         if array is None:
             cubes = [
                 name
@@ -105,11 +114,35 @@ class SceneFile:
                 if name not in _ALL_NAMES and value.ndim == 3 and value.dtype.kind in "iuf"
             ]
             if len(cubes) > 1:
-                raise SceneError(f"holds several cubes ({', '.join(sorted(cubes))}); name the one to read Y.")
+                raise SceneError(
+                    f"holds several cubes ({', '.join(sorted(cubes))}); pass variable= with the one to read, "
+                    "or name it Y."
+                )
             array = self.arrays[cubes[0]] if cubes else None
         if array is not None and array.ndim not in (2, 3):
             raise SceneError(f"Y must have shape (L, N) or (H, W, L), got {array.shape}.")
         return array
+
+    def image_size(self, stored: Any) -> tuple[int, int]:
+        """Height and width, of the file or of its cube."""
+        height, width = self.size("height"), self.size("width")
+        if stored is not None and stored.ndim == 3:
+            height, width = height or stored.shape[0], width or stored.shape[1]
+        if height is None or width is None:
+            raise self.lacks("needs H and W, the size of the image")
+        return height, width
+
+    def stated_order(self) -> PixelOrder | None:
+        """The order of pixels that the file states."""
+        stated = " ".join(self.text("order") or ()).lower()
+        if stated.startswith(("row", "c-", "c ")) or stated == "c":
+            return "C"
+        return "F" if stated.startswith(("column", "f-", "f ")) or stated == "f" else None
+
+    def marker(self, nodata: float | None) -> float:
+        """The stored value that marks missing data: the one given, else the file's, else -9999."""
+        stated = self.scalar("nodata") if nodata is None else float(nodata)
+        return -9999.0 if stated is None else stated
 
     def stored_scale(self) -> float:
         """Factor from stored to physical values: `scale`, or one over `maxValue`, or 1."""

@@ -18,7 +18,8 @@ def scls(pixels: ArrayLike, endmembers: ArrayLike) -> Float[Array, "p N"]:
         (p, N) numbers of any sign; every column sums to one.
 
     Raises:
-        ValueError: when the arguments are not matrices of as many bands and one dtype, or p exceeds L + 1.
+        ValueError: when the arguments are not matrices of as many bands and one dtype, p exceeds L + 1, or the
+            endmembers are known not to be finite or affinely independent; traced dependent ones give NaN.
 
     Source: D. Heinz, C.-I. Chang, "Fully constrained least squares linear spectral mixture analysis method for
     material quantification in hyperspectral imagery", 2001.

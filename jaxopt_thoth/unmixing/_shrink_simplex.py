@@ -68,7 +68,7 @@ def shrink_simplex(
 
         def reached(length: Scalar) -> Array:
             x = state.x + length * direction
-            return _inflate(x, points) if price is None else x
+            return inflate(x, points) if price is None else x
 
         def halve(length: Scalar) -> BoolScalar:
             fails = value_of(reached(length)) > state.value - 1e-3 * length * jnp.square(change)
@@ -85,7 +85,7 @@ def shrink_simplex(
             state.num_steps + 1,
         )
 
-    x = _inflate(jnp.linalg.inv(points[:, first_vertices(space, valid, count, key)]).T, points)
+    x = inflate(jnp.linalg.inv(points[:, first_vertices(space, valid, count, key)]).T, points)
     start = _State(x, value_of(x), jnp.asarray(jnp.inf, dtype), jnp.asarray(False), jnp.asarray(0, jnp.int32))
     go_on = lambda s: (s.change > tol) & ~s.stalled & (s.num_steps < max_steps)
     end = while_loop(go_on, step, start)
@@ -93,16 +93,16 @@ def shrink_simplex(
     flat = end.stalled & (end.change <= 100 * jnp.sqrt(jnp.finfo(dtype).eps))
     result = RESULTS.where((end.change <= tol) | flat, RESULTS.converged, RESULTS.max_steps_reached)
     result = RESULTS.where(jnp.isfinite(end.value), result, RESULTS.nonfinite)
-    return _in_bands(end.x, points, space, valid, end.num_steps, result)
+    return as_simplex_fit(end.x, points, space, valid, end.num_steps, result)
 
 
-def _inflate(x: Float[Array, "p p"], points: Float[Array, "p N"]) -> Float[Array, "p p"]:
+def inflate(x: Float[Array, "p p"], points: Float[Array, "p N"]) -> Float[Array, "p p"]:
     """Facets moved outward in parallel until no point is beyond them."""
     missing = jnp.maximum(-jnp.min(_matmul(x.T, points), axis=1), 0)
     return x.at[-1].add(missing) / (1 + jnp.sum(missing))
 
 
-def _in_bands(
+def as_simplex_fit(
     x: Array, points: Array, space: Whitened, valid: Bool[Array, " N"], num_steps: IntScalar, result: RESULTS
 ) -> SimplexFit:
     vertices = jnp.linalg.inv(x.T)[:-1]

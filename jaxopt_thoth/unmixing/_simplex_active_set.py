@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from .._loop import while_loop
 from .._types import BoolScalar, IntScalar
 from ._face_system import curvature, positive_on_simplex
+from ._pixel_groups import map_pixels
 
 
 _PIXELS_AT_ONCE = 4096
@@ -29,9 +30,9 @@ def solve_by_active_set(gram: Float[Array, "p p"], cross: Float[Array, "p N"]) -
     system = (positive_on_simplex(gram) + 10 * size * eps * scale * identity) / scale
 
     def solve(linear: Float[Array, " p"]) -> Float[Array, " p"]:
-        return _solve_one(gram / scale, system, linear / scale)
+        return solve_one(gram / scale, system, linear / scale)
 
-    return jax.lax.map(solve, cross.T, batch_size=_PIXELS_AT_ONCE).T
+    return map_pixels(solve, cross.T, _PIXELS_AT_ONCE).T
 
 
 class _State(NamedTuple):
@@ -43,7 +44,7 @@ class _State(NamedTuple):
     num_steps: IntScalar
 
 
-def _solve_one(gram: Float[Array, "p p"], system: Float[Array, "p p"], linear: Float[Array, " p"]) -> Array:
+def solve_one(gram: Float[Array, "p p"], system: Float[Array, "p p"], linear: Float[Array, " p"]) -> Array:
     size = linear.shape[0]
     eps = jnp.finfo(linear.dtype).eps
     tolerance = 10 * size * eps * (1 + jnp.max(jnp.abs(linear)))

@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray
 from .. import _validate
 from .._types import Scalar
 from ._noise import awgn
-from ._random_fields import separating_abundances
+from ._random_fields import cap_fractions, separating_abundances
 from ._random_spectra import distinct_spectra
 from ._scene import Scene
 
@@ -38,7 +38,9 @@ def simulate_scene(
         width: W, static.
         num_bands: L, static, at least 2.
         snr_db: signal-to-noise ratio in decibels; infinity for none.
-        purity: upper bound of every abundance, in (1/p, 1]; below 1 there are no pure pixels.
+        purity: upper bound of every abundance, in (1/p, 1]; below 1 there are no pure pixels. What exceeds it goes to
+            the other materials of the pixel in proportion, so that pixels without a material remain, by which its facet
+            of the simplex can be told. Not so below about `1 / sqrt(p - 1)`.
         correlation_length: of the fields in pixels, positive, at most the smaller side; an eighth of it by default.
 
     Returns:
@@ -96,8 +98,7 @@ def _draw(
     wavelengths = jnp.linspace(0.4, 2.5, num_bands, dtype=snr_db.dtype)
     endmembers = distinct_spectra(spectra_key, wavelengths, num_endmembers)
     fields = separating_abundances(abundance_key, num_endmembers, height, width, length)
-    share = (purity * num_endmembers - 1) / (num_endmembers - 1)
-    abundances = (share * fields + (1 - share) / num_endmembers).reshape(num_endmembers, -1)
+    abundances = cap_fractions(fields.reshape(num_endmembers, -1), purity)
     clean = jnp.matmul(endmembers, abundances, precision=jax.lax.Precision.HIGHEST)
     return wavelengths, endmembers, abundances, awgn(clean, snr_db, key=noise_key)
 

@@ -4,7 +4,7 @@ from .. import _tree
 from .._validate import require_nonnegative
 from ..penalties import NonNegative, Simplex, Tilted
 from ..solvers import ADMM
-from ._library_fit import default_admm, fit, least_squares, unit_of
+from ._library_fit import default_admm, fit, fit_sparse, least_squares, unit_of
 from ._library_input import from_abundances, read_library
 from ._scene import Scene
 from ._unmixing import Unmixing
@@ -21,9 +21,10 @@ def sunsal(
     mask: ArrayLike | None = None,
     solver: ADMM | None = None,
 ) -> Unmixing:
-    """Sparse unmixing by a library, `min |Y - D X|^2 / 2 + strength |X|_1` over `X >= 0`, by ADMM.
+    """Sparse unmixing by a library, `min |Y - D X|^2 / 2 + strength |X|_1` over `X >= 0`, exact.
 
-    One factorization of `D' D` serves all pixels and steps. Differentiable in the strength, the pixels and the
+    By an active set for each pixel, of cost by the atoms that it uses; pixels of more than 48, or in which rounding
+    keeps it moving, by ADMM. Differentiable in the strength, the pixels and the
     library, and batched over them by `jax.vmap`. With `sum_to_one` every column of X is in the unit simplex, where
     the l1 norm is constant: the strength then has no effect.
 
@@ -37,8 +38,7 @@ def sunsal(
         key: not used; library methods are called alike.
         sum_to_one: ask for sums of one.
         mask: (N,) or (H, W), true for the pixels to use; pixels that are not finite are left out anyway.
-        solver: the method with its settings; by default ADMM to a tolerance of 3e-5 or 300 steps in
-            float32, 1e-6 or 1000 steps in float64.
+        solver: ADMM with its settings for all pixels, in place of the active set.
 
     Returns:
         `Unmixing` with `library_abundances` (M, N), zeros exact, and the `indices` of the endmembers; maps are
@@ -48,7 +48,7 @@ def sunsal(
         ValueError: for a library of other bands or dtype, a negative strength, or a wrong number of endmembers.
 
     Source: J. Bioucas-Dias, M. Figueiredo, "Alternating direction algorithms for constrained sparse regression:
-    application to hyperspectral unmixing", 2010.
+    application to hyperspectral unmixing", 2010 (the problem, and ADMM for it).
 
     Example:
         >>> import jax.numpy as jnp
@@ -61,6 +61,9 @@ def sunsal(
     require_nonnegative(strength, "strength")
     smooth = least_squares(task)
     scaled = _tree.match(strength, smooth.vector) / unit_of(task)
-    penalty = Simplex(1.0, axis=0) if sum_to_one else Tilted(NonNegative(), scaled)
-    abundances, result = fit(smooth, penalty, default_admm(task) if solver is None else solver)
+    if solver is None:
+        abundances, result = fit_sparse(smooth, scaled, default_admm(task), sum_to_one=sum_to_one)
+    else:
+        penalty = Simplex(1.0, axis=0) if sum_to_one else Tilted(NonNegative(), scaled)
+        abundances, result = fit(smooth, penalty, solver)
     return from_abundances(task, abundances, num_endmembers, result)

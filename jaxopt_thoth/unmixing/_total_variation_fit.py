@@ -20,7 +20,7 @@ class SpatialFit(NamedTuple):
     """Minimize `<X, G X> / 2 - <F, X>` over the pixels in use, plus `g(X)`, plus weighted total variation of the maps.
 
     Attributes:
-        gram: G, (k, k).
+        gram: G, (k, k); or one a pixel, (N, k, k), the first term then being the sum over pixels.
         cross: F, (k, N).
         penalty: g, of X (k, N).
         edge_weights: weights of the differences to the next row and column, (2, H, W), broadcast.
@@ -28,7 +28,7 @@ class SpatialFit(NamedTuple):
         mask: (N,), the pixels with data.
     """
 
-    gram: Float[Array, "k k"]
+    gram: Float[Array, "*N k k"]
     cross: Float[Array, "k N"]
     penalty: AbstractPenalty
     edge_weights: Float[Array, "2 H W"]
@@ -95,12 +95,19 @@ def fit_spatial(
     a pixel together, else each entry alone. The maps are `state.copy`, in the set of g.
     """
     spectrum, basis = jnp.linalg.eigh(problem.gram)
-    spectrum = jnp.maximum(spectrum, 0)[:, None]
+    shared = problem.gram.ndim == 2
+    spectrum = jnp.maximum(spectrum, 0)[:, None] if shared else jnp.maximum(spectrum, 0).T
     height, width = image
     dtype = problem.cross.dtype
     waves = [2 - 2 * jnp.cos(jnp.pi * jnp.arange(n, dtype=dtype) / n) for n in image]
     frequencies = 1 + waves[0][:, None] + waves[1][None, :]
     thresholds = (problem.strength * problem.edge_weights)[:, None]
+
+    def solve(right: Array, rho: Scalar) -> Array:
+        if shared:
+            return _product(basis, _product(basis.T, right) / (spectrum + 2 * rho))
+        inside = jnp.einsum("nij,in->jn", basis, right, precision="highest") / (spectrum + 2 * rho)
+        return jnp.einsum("nij,jn->in", basis, inside, precision="highest")
 
     def shrink(edges: Array, rho: Scalar) -> Array:
         if coupled:
@@ -113,7 +120,7 @@ def fit_spatial(
         rho = state.rho
         # First block.
         right = state.copy - state.copy_dual + state.smooth - state.smooth_dual
-        full = _product(basis, _product(basis.T, problem.cross + rho * right) / (spectrum + 2 * rho))
+        full = solve(problem.cross + rho * right, rho)
         maps = jnp.where(problem.mask[None, :], full, right / 2)
         slopes = differences(state.smooth.reshape(-1, height, width))
         edges = shrink(slopes - state.edge_dual, rho)

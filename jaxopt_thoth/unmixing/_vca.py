@@ -7,7 +7,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from .. import _tree
 from .._types import BoolScalar, Scalar
-from ._checks import as_mask, as_pixels, check_count
+from ._checks import as_mask, as_pixels, check_count, require_finite_pixels
+from ._pixel_groups import pixel_at
 
 
 _matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
@@ -41,7 +42,8 @@ def vca(
         has them unprojected), and their indices (p,), both in the order of selection.
 
     Raises:
-        ValueError: when `pixels` is not a matrix, `mask` does not fit it, or `num_endmembers` is out of range.
+        ValueError: when `pixels` is not a matrix or not finite where valid, `mask` does not fit it, or
+            `num_endmembers` is out of range.
 
     Source: J. Nascimento, J. Bioucas-Dias, "Vertex component analysis: a fast algorithm to unmix hyperspectral
     data", 2005.
@@ -56,6 +58,7 @@ def vca(
     """
     values = as_pixels(pixels)
     valid = as_mask(mask, values.shape[1])
+    require_finite_pixels(values, valid)
     check_count(num_endmembers, 2, values, valid)
     if num_endmembers > values.shape[0]:
         raise ValueError(f"num_endmembers must be at most the number of bands {values.shape[0]}, got {num_endmembers}.")
@@ -89,8 +92,8 @@ def _subspace(pixels: Float[Array, "L N"], valid: Bool[Array, " N"], snr: Scalar
     total = jnp.sum(valid).astype(dtype)
     mean = jnp.sum(pixels, axis=1) / total
     correlation = _matmul(pixels, pixels.T) / total
-    centered, scatter = _leading(correlation - mean[:, None] * mean[None, :], count)
-    linear, _ = _leading(correlation, count)
+    centered, scatter = leading_eigenvectors(correlation - mean[:, None] * mean[None, :], count)
+    linear, _ = leading_eigenvectors(correlation, count)
 
     power = jnp.trace(correlation)
     residual = jnp.maximum(jnp.trace(correlation) - jnp.sum(mean * mean) - jnp.sum(scatter), 0)
@@ -108,7 +111,7 @@ def _subspace(pixels: Float[Array, "L N"], valid: Bool[Array, " N"], snr: Scalar
     )
 
 
-def _leading(matrix: Float[Array, "L L"], count: int) -> tuple[Float[Array, "L p"], Float[Array, " p"]]:
+def leading_eigenvectors(matrix: Float[Array, "L L"], count: int) -> tuple[Float[Array, "L p"], Float[Array, " p"]]:
     """Top eigenvectors in descending order, signed so that the sums are positive on every machine."""
     eigenvalues, vectors = jnp.linalg.eigh(matrix)
     top = vectors[:, ::-1][:, :count]
@@ -140,7 +143,7 @@ def _extremes(cone: Float[Array, "p N"], candidates: Bool[Array, " N"], key: PRN
         direction = _orthogonal(draws[k], vertices)
         chosen = jnp.argmax(jnp.where(free, jnp.abs(_matmul(direction, cone)), -jnp.inf))
         # Column 0 holds the last axis until the first pixel takes its place, as published.
-        vertex = _orthogonal(cone[:, chosen], jnp.where(k == 0, 0, vertices))
+        vertex = _orthogonal(pixel_at(cone, chosen), jnp.where(k == 0, 0, vertices))
         norm = _tree.norm(vertex)
         return (
             indices.at[k].set(chosen),

@@ -30,6 +30,24 @@ def folder(tmp_path_factory, scene):
     np.savez(place / "infinite.npz", endmembers=np.full((20, 3), np.inf), abundances=np.ones((3, 12, 10)))
     np.savez(place / "estimate.npz", endmembers=np.ones((20, 3)), abundances=np.ones((3, 12, 10)))
     np.savez(place / "truthless.npz", Y=pixels, H=12, W=10)
+    bands = np.asarray(scene.wavelengths)
+    np.savez(place / "library.npz", D=np.ones((20, 4)), wavelengths=bands)
+    np.savez(place / "far.npz", D=np.ones((30, 4)), wavelengths=np.linspace(8.0, 12.0, 30))
+    np.savez(place / "part.npz", D=np.ones((30, 4)), wavelengths=np.linspace(0.5, 2.0, 30))
+    np.savez(place / "bare.npz", D=np.ones((30, 4)))
+    np.save(place / "mask.npy", np.ones((3, 3), bool))
+    np.save(place / "nothing.npy", np.zeros((12, 10), bool))
+    (place / "ragged.csv").write_text("wavelength,a\n0.4,1\n0.5\n")
+    np.savez(place / "hollow.npz", D=np.ones((20, 0)))
+    np.savez(place / "nowhere.npz", D=np.ones((20, 2)), wavelengths=np.full(20, np.nan))
+    np.savez(place / "broken.npz", D=np.full((20, 2), np.inf))
+    np.savez(place / "constant.npz", Y=np.ones((20, 120)), H=12, W=10)
+    np.savez(place / "twice.npz", D=np.ones((20, 3)))
+    (place / "cut.npz").write_bytes((place / "scene.npz").read_bytes()[:3000])
+    (place / "names.csv").write_text("wavelength,a,b\n")
+    (place / "bad.toml").write_text("method = ")
+    (place / "unknown.toml").write_text("colour = 3\n")
+    (place / "strange.toml").write_text("endmembers = 3\n[settings]\nstrength = 1\n")
     (place / "text.npz").write_text("not a zip file")
     (place / "text.mat").write_text("not a matrix")
     (place / "scene.tif").write_text("a picture")
@@ -89,6 +107,54 @@ BAD = [
     (unmix(out="/proc/report"), "/proc/report"),
     ([*UNMIX, "--colour", "red"], "--colour"),
     ([*UNMIX, "another"], "another"),
+    (unmix(setting="strength=1"), "strength is not a setting of vca+fclsu"),
+    (unmix(setting="snr_db=loud"), "snr_db must be a finite number or none"),
+    (unmix(setting="snr_db"), "name=value"),
+    (unmix(method="edaa", setting="start=cold"), "soft_vertices or uniform"),
+    (unmix(method="edaa", setting="num_steps=2.5"), "a whole number"),
+    (unmix(method="vca+edaa"), "vca+edaa"),
+    (unmix(method="vca"), "vca+fclsu"),
+    (unmix(method="sunsal"), "--library"),
+    (unmix(method="fclsu"), "--endmembers-file"),
+    (unmix(library="library.npz"), "--library has no meaning"),
+    (unmix(method="sunsal", library="missing.npz"), "missing.npz"),
+    (unmix(method="sunsal", library="far.npz"), "do not overlap"),
+    (unmix(method="sunsal", library="part.npz"), "--wavelengths 0.5:2"),
+    (unmix(method="sunsal", library="bare.npz"), "30 bands"),
+    (unmix(method="sunsal", library="library.npz", normalization="perspective"), "perspective"),
+    (unmix(method="fan", **{"endmembers-file": "library.npz"}), "number of endmembers must be that of"),
+    (unmix(method="fclsu", **{"endmembers-file": "ragged.csv"}), "line 3"),
+    (unmix(scene="cut.npz"), "damaged"),
+    (unmix(scene="constant.npz"), "the dimension that the valid pixels span"),
+    (unmix(method="sunsal", library="hollow.npz"), "D is empty"),
+    (unmix(method="sunsal", library="nowhere.npz"), "wavelengths must be finite"),
+    (unmix(method="sunsal", library="broken.npz"), "spectra must be finite"),
+    (unmix(method="sunsal", library="names.csv"), "no line of numbers"),
+    (unmix(method="ucls", **{"endmembers-file": "twice.npz"}), "linearly independent"),
+    (unmix(mask="mask.npy"), "12 x 10"),
+    (unmix(mask="missing.npy"), "missing.npy"),
+    (unmix(mask="nothing.npy"), "no pixel is valid"),
+    (unmix(wavelengths="0.5"), "LO:HI"),
+    (unmix(wavelengths="0.9:0.5"), "rise"),
+    (unmix(wavelengths="5:6"), "keeps 0 bands"),
+    (unmix(config="missing.toml"), "missing.toml"),
+    (unmix(config="bad.toml"), "TOML"),
+    (unmix(config="unknown.toml"), "colour is not known"),
+    (unmix(config="strange.toml"), "strength is not a setting"),
+    (unmix(format="jpeg"), "jpeg"),
+    (unmix(uncertainty="1"), "--uncertainty"),
+    (unmix(memory="much", format="envi"), "much"),
+    (unmix(memory="1GB"), "--format"),
+    ([*UNMIX, "--resume"], "--memory"),
+    (["compare", "scene.npz", "-p", "3", "--method", "edaa", "--out", "new"], "two methods"),
+    (["compare", "scene.npz", "-p", "3", "--method", "edaa", "--method", "magic", "--out", "new"], "magic"),
+    (["methods", "magic"], "magic"),
+    (["library", "info", "missing.npz"], "missing.npz"),
+    (["library", "info", "keyless.npz"], "image"),
+    (["library", "prune", "library.npz", "--angle", "-3", "--out", "new.npz"], "min_angle"),
+    (["library", "prune", "library.npz", "--out", "new.txt"], ".npz or .csv"),
+    (["library", "resample", "library.npz", "--out", "new.npz"], "--like"),
+    (["library", "resample", "bare.npz", "--like", "library.npz", "--out", "new.npz"], "no wavelengths"),
     (["unmix", "--endmembers", "3"], "--out"),
     (["unmix", "--out", "report"], "--endmembers"),
     (["unmix", "--endmembers", "5000", "--method", "vca+fclsu", "--out", "report"], "120"),

@@ -80,7 +80,9 @@ def test_the_table_has_a_row_for_each_endmember_and_one_for_all(pair, capsys):
     assert "all" in printed and "0.00" in printed
 
 
-@pytest.mark.parametrize("command", [[], ["unmix"], ["simulate"], ["evaluate"]])
+@pytest.mark.parametrize(
+    "command", [[], ["unmix"], ["simulate"], ["evaluate"], ["compare"], ["methods"], ["library"], ["library", "prune"]]
+)
 def test_every_command_has_help(command, capsys):
     assert main([*command, "--help"]) == 0
     assert "Usage" in capsys.readouterr().out

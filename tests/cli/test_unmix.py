@@ -11,7 +11,7 @@ from jaxopt_thoth.cli import main
 from jaxopt_thoth.unmixing import save_scene, Scene
 
 
-FILES = ["abundances.npz", "endmembers.csv", "metrics.json", "report.png"]
+FILES = ["abundances.npz", "endmembers.csv", "metrics.json", "report.html", "report.png"]
 OPTIONS = ["--endmembers", "3", "--method", "vca+fclsu"]
 
 
@@ -23,7 +23,7 @@ def unmix(path, out, *more):
     return header, np.array(rows, float), np.load(out / "abundances.npz"), metrics
 
 
-def test_a_report_is_four_files_and_nothing_else(path, tmp_path):
+def test_a_report_is_five_files_and_nothing_else(path, tmp_path):
     out = tmp_path / "report"
     unmix(path, out)
     assert sorted(entry.name for entry in out.iterdir()) == FILES
@@ -67,7 +67,8 @@ def test_metrics_tell_how_the_report_came_about(path, tmp_path):
     _, _, _, metrics = unmix(path, tmp_path / "report", "--seed", "7")
     assert metrics["settings"] == {
         "endmembers": 3, "method": "vca+fclsu", "ensemble": None, "normalization": "pixel_l2", "seed": 7,
-        "nodata": None, "order": None,
+        "nodata": None, "order": None, "variable": None, "mask": None, "wavelengths": [], "library": None,
+        "endmembers_file": None, "format": "npz", "uncertainty": None, "settings": {},
     }  # fmt: skip
     assert metrics["scene"] == {"source": "scene.npz", "height": 12, "width": 10, "bands": 20, "masked_pixels": 0}
     assert set(metrics["versions"]) >= {"python", "jax", "jaxopt_thoth", "numpy"}

@@ -1,3 +1,4 @@
+import equinox as eqx
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -59,6 +60,73 @@ def test_every_form_acts_like_the_dense_matrix(operator):
     np.testing.assert_allclose(operator.rmatvec(jnp.asarray(u)), MATRIX.T @ u, atol=1e-13)
     np.testing.assert_allclose(operator.rmatvec(jnp.asarray(u[:, 0])), MATRIX.T @ u[:, 0], atol=1e-13)
     np.testing.assert_allclose(operator.columns(jnp.array([4, 0, 0])), MATRIX[:, [4, 0, 0]], atol=1e-13)
+
+
+def test_every_form_gives_rows_like_the_dense_matrix(operator):
+    assert_rows_and_norms(operator, MATRIX)
+
+
+def assert_rows_and_norms(operator, matrix):
+    picks = jnp.array([2, 6, 2, 3])
+    rows = matrix[np.asarray(picks)]
+    rng = np.random.default_rng(1)
+    x, u = jnp.asarray(rng.normal(size=(matrix.shape[1], 3))), jnp.asarray(rng.normal(size=(4, 3)))
+
+    @eqx.filter_jit
+    def look(operator, picks):
+        return (
+            (operator.rows(picks), rows),
+            (operator.rows_matvec(picks, x), rows @ x),
+            (operator.rows_matvec(picks, x[:, 0]), rows @ x[:, 0]),
+            (operator.rows_rmatvec(picks, u), rows.T @ u),
+            (operator.rows_rmatvec(picks, u[:, 0]), rows.T @ u[:, 0]),
+            (operator.squared_row_norms(), (matrix**2).sum(1)),
+            (operator.squared_column_norms(), (matrix**2).sum(0)),
+        )
+
+    for found, wanted in look(operator, picks):
+        assert found.dtype == jnp.float64
+        np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["array", "csr", "repeated coo", "lineax matrix"])
+def test_rows_and_columns_of_the_forms_made_from_others(form):
+    make = FORMS[form]
+    made = {
+        "intercept": (operators.WithIntercept(make(MATRIX), 0.7), np.column_stack([MATRIX, np.full(N, 0.7)])),
+        "standardized": (operators.Standardized.of(make(MATRIX)), (MATRIX - MATRIX.mean(0)) / MATRIX.std(0)),
+        "row scaled": (operators.RowScaled(make(MATRIX), np.arange(7.0)), np.arange(7.0)[:, None] * MATRIX),
+    }
+    for operator, matrix in made.values():
+        assert operator.shape == matrix.shape
+        x, u = RNG.normal(size=(matrix.shape[1], 2)), RNG.normal(size=(N, 2))
+        for part in (..., (slice(None), 0)):
+            np.testing.assert_allclose(operator.matvec(jnp.asarray(x[part])), matrix @ x[part], atol=1e-12)
+            np.testing.assert_allclose(operator.rmatvec(jnp.asarray(u[part])), matrix.T @ u[part], atol=1e-12)
+        picks = np.array([matrix.shape[1] - 1, 0, 0])
+        np.testing.assert_allclose(operator.columns(jnp.asarray(picks)), matrix[:, picks], atol=1e-12)
+        assert_rows_and_norms(operator, matrix)
+
+
+def test_standardizing_leaves_constant_columns_alone_and_keeps_to_weights():
+    weights = np.array([1.0, 0, 2, 1, 1, 3, 1])
+    matrix = np.column_stack([MATRIX + 100, np.full(N, 0.1), np.zeros(N)])
+    for form in (jnp.asarray, scipy.sparse.csr_matrix):
+        found = operators.Standardized.of(form(matrix), weights).rows(jnp.arange(N))
+        share = weights / weights.sum()
+        np.testing.assert_allclose(share @ found, 0, atol=1e-12)
+        np.testing.assert_allclose(share @ found**2, [1, 1, 1, 1, 1, 0, 0], atol=1e-10)
+    with pytest.raises(ValueError, match="means must be a number or have shape"):
+        operators.Standardized(MATRIX, jnp.zeros(3))
+    with pytest.raises(ValueError, match="factors must have shape"):
+        operators.RowScaled(MATRIX, jnp.zeros(3))
+
+
+def test_rows_of_a_sparse_matrix_with_traced_places():
+    def rows(entries):
+        return operators.as_operator(entries).rows(jnp.array([2, 6]))
+
+    np.testing.assert_allclose(jax.jit(rows)(jsparse.BCOO.fromdense(jnp.asarray(MATRIX))), MATRIX[[2, 6]], atol=1e-13)
 
 
 @hypothesis.settings(max_examples=10, deadline=None)

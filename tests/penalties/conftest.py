@@ -203,6 +203,8 @@ ZOO = [
     Case("Tilted Simplex", lambda s, n: p.Tilted(p.Simplex(), s * jnp.asarray(weights(n))), on_unit_simplex),
     Case("Regularized L1", lambda s, n: p.Regularized(p.L1(0.8), s, weights(n))),
     Case("Regularized L1Ball", lambda s, n: p.Regularized(p.L1Ball(1.0), s), lambda r, s, n: signed_dirichlet(r, 1, n)),
+    Case("ExceptLast L1", lambda s, n: p.ExceptLast(p.L1(s))),
+    Case("ExceptLast Box", lambda s, n: p.ExceptLast(p.Box(-0.3, s)), lambda rng, s, n: rng.uniform(-0.3, s, n)),
     Case("Conjugate of L1", lambda s, n: p.Conjugate(p.L1(s)), lambda rng, s, n: rng.uniform(-s, s, n)),
     Case("Conjugate of GroupLasso", lambda s, n: p.Conjugate(p.GroupLasso(s, groups(n))), in_ball),
     Case("Conjugate of Box", lambda s, n: p.Conjugate(p.Box(-0.3, s))),

@@ -326,6 +326,10 @@ REFERENCES: dict[str, Reference] = {
     "Scaled": Reference(0.7 * p.L1(1.5), entrywise(lambda z: 1.05 * abs(z))),
     "Translated": Reference(p.Translated(p.L1(0.7), 0.4), entrywise(lambda z: 0.7 * abs(z - 0.4), kinks=(0.4,))),
     "Tilted": Reference(p.Tilted(p.L1(0.7), 0.4), entrywise(lambda z: 0.7 * abs(z) + 0.4 * z)),
+    "ExceptLast": Reference(
+        p.ExceptLast(p.L1(0.7)),
+        lambda x, step: np.append(entrywise(lambda z: 0.7 * abs(z))(x[:-1], step), x[-1]),
+    ),
     "Regularized": Reference(
         p.Regularized(p.L1(0.7), 0.5, 0.3), entrywise(lambda z: 0.7 * abs(z) + 0.25 * (z - 0.3) ** 2)
     ),

@@ -23,6 +23,9 @@ LOSSES = {
     "smoothed hinge": jt.LinearModel(losses.SmoothedHinge(), X, SIGNS),
     "huber": jt.LinearModel(losses.Huber(0.7), X, FLOATS),
     "poisson": jt.LinearModel(losses.Poisson(), X, RNG.poisson(2.0, N)),
+    "safe logistic": jt.LinearModel(losses.SafeLogistic(), X, SIGNS),
+    "gamma": jt.LinearModel(losses.Gamma(), X, np.exp(FLOATS)),
+    "weighted": jt.LinearModel(losses.Logistic(), X, SIGNS, np.arange(N) % 3),
     "multinomial": jt.LinearModel(losses.Multinomial(), X, RNG.integers(0, K, N)),
 }
 PENALTIES = {

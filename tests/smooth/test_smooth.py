@@ -238,3 +238,38 @@ def test_a_quadratic_refuses_a_matrix_that_is_not_symmetric():
 def test_a_design_must_be_real():
     with pytest.raises(TypeError, match="must be real"):
         jt.LinearModel(jt.losses.Squared(), jnp.ones((2, 2), complex), jnp.ones(2))
+
+
+@pytest.mark.parametrize(
+    "loss", [losses.Squared(), losses.Logistic(), losses.Poisson()], ids=lambda l: type(l).__name__
+)
+def test_weights_repeat_rows(loss):
+    rng = np.random.default_rng(5)
+    weights = np.array([1, 2, 0, 3, 1])
+    design, rows = rng.normal(size=(5, 3)), np.repeat(np.arange(5), weights)
+    targets = np.array([1.0, -1, 1, -1, 1]) if isinstance(loss, losses.Logistic) else np.arange(5.0)
+    weighted = jt.LinearModel(loss, design, targets, 0.1 * weights)
+    repeated = jt.LinearModel(loss, design[rows], targets[rows])
+    w, v = jnp.asarray(rng.normal(size=3)), jnp.asarray(rng.normal(size=3))
+
+    def look(model):
+        value, gradient = model.value_and_grad(w)
+        found = [value, gradient, model.hvp(w, v), model.curvature_along(w, v), model.gradient(v)]
+        found += [model.hessian_block(w, jnp.array([0, 2])), model.share(jnp.ones(len(model.targets))).sum()]
+        found += [model.divergence(v, model.image(v), w, model.image(w), value, gradient)]
+        if loss.has_bounded_curvature:
+            found.append(model.lipschitz())
+        if loss.is_quadratic:
+            found.append(model.as_quadratic().value_and_grad(w))
+        return found
+
+    for one, other in zip(jax.tree.leaves(look(weighted)), jax.tree.leaves(look(repeated)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(weighted.row_weights, weights / 7, rtol=1e-14)
+    np.testing.assert_allclose(repeated.row_weights, 1 / 7, rtol=1e-14)
+
+
+def test_bad_weights_are_named():
+    for weights, message in ((np.ones(2), "shape"), (-np.ones(3), "nonnegative"), (np.zeros(3), "some above zero")):
+        with pytest.raises(ValueError, match=f"weights must .*{message}"):
+            jt.LinearModel(losses.Squared(), np.eye(3), np.ones(3), weights)

@@ -156,6 +156,25 @@ def test_accelerated_values_obey_their_bound(settings):
     assert problem.value(jt.solve(problem, plain, jnp.zeros(n)).params) - problem.value(exact) > excess[-1]
 
 
+def test_a_known_strong_convexity_makes_it_linear_without_restarts():
+    """`(1 - sqrt(q))^k` for mu in the penalty (Chambolle and Pock 2016, theorem B.1)."""
+    curvature, mu = jnp.logspace(-6, 0, 8), 0.01
+    problem = jt.Composite(jt.Quadratic(jnp.diag(curvature), -jnp.sqrt(curvature)), penalties.L2Squared(mu))
+    solution = jnp.sqrt(curvature) / (curvature + mu)
+    settings = {"restart": False, "tol": 0.0, "max_steps": 300}
+
+    def excess(strong_convexity):
+        solver = jt.ProximalGradient(1.0, strong_convexity=strong_convexity, **settings)
+        return jt.solve(problem, solver, jnp.zeros(8), history=True).history.value - problem.value(solution)
+
+    start = problem.value(jnp.zeros(8)) - problem.value(solution) + mu / 2 * solution @ solution
+    bound = start * (1 - np.sqrt(mu / (1 + mu))) ** np.arange(1, 301) + 1e-14
+    batch = jax.vmap(excess)(jnp.array([mu, 0.0]))
+    assert np.all(batch[0] <= bound)
+    assert not np.all(batch[1] <= bound)
+    np.testing.assert_allclose(batch[1], excess(None), atol=1e-13)
+
+
 def test_step_size_grows_again_where_the_curvature_falls():
     # Curvature 12 w^2 falls from 1200 at the start to 1e-2 and below.
     problem = jt.Composite(lambda w: jnp.sum(w**4), penalties.Zero())
@@ -333,6 +352,7 @@ def test_barriers_are_met_by_the_search(outside):
         ({"step_size": -1.0}, "step_size must be positive"),
         ({"tol": -1.0}, "tol must be nonnegative"),
         ({"shrink": 0.0}, "shrink must be positive"),
+        ({"strong_convexity": -1.0}, "strong_convexity must be nonnegative"),
         ({"shrink": 1.0}, "shrink must be positive"),
         ({"growth": 0.5}, "growth"),
         ({"max_steps": -1}, "max_steps must be nonnegative"),

@@ -33,21 +33,31 @@ ENTROPY = mirror.NegativeEntropy()
 FIRST = {"FISTA": lambda **k: jt.ProximalGradient(**k)}
 ISTA = {"ISTA": lambda **k: jt.ProximalGradient(accelerated=False, max_steps=50_000, **k)}
 ANDERSON = {"Anderson": lambda **k: jt.AndersonAcceleration(jt.ProximalGradient(accelerated=False, growth=1.0, **k))}
+CATALYST = {"Catalyst": lambda **k: jt.Catalyst(jt.ProximalGradient(accelerated=False, **k))}
+QNING = {"QNing": lambda **k: jt.QNing(jt.ProximalGradient(accelerated=False, **k))}
 SECOND = {"semismooth Newton": lambda **k: jt.SemismoothNewton(**k)}
 PROXIMAL_NEWTON = {"proximal Newton": lambda **k: jt.ProximalNewton(**k)}
 COORDINATES = {"coordinate descent": lambda **k: jt.BlockCoordinateDescent(**k)}
+WORKING_SET = {"working set descent": lambda **k: jt.WorkingSetDescent(gap=False, **k)}
 BOUNDED = {"L-BFGS-B": lambda **k: jt.LBFGSB(**k)}
 ADMM = {"ADMM": lambda **k: jt.ADMM(**k)}
 PDHG = {"Chambolle-Pock": lambda **k: jt.ChambollePock(**k)}
 AWAY = {"away-step Frank-Wolfe": lambda **k: jt.FrankWolfe("away", **k)}
 PAIRWISE = {"pairwise Frank-Wolfe": lambda **k: jt.FrankWolfe("pairwise", **k)}
 ENTROPIC = {"entropic descent": lambda **k: jt.MirrorDescent(ENTROPY, **k)}
+ROWS = {
+    "SVRG": lambda **k: jt.SVRG(key=jax.random.key(0), **k),
+    "SAGA": lambda **k: jt.SAGA(key=jax.random.key(0), **k),
+}
+ACCELERATED_ROWS = {"accelerated SVRG": lambda **k: jt.AcceleratedSVRG(key=jax.random.key(0), **k)}
+DUAL_ROWS = {"MISO": lambda **k: jt.MISO(key=jax.random.key(0), **k)}
 SUITABLE = {
-    "lasso": FIRST | ISTA | ANDERSON | SECOND | PROXIMAL_NEWTON | COORDINATES | ADMM,
+    "lasso": FIRST | ISTA | ANDERSON | CATALYST | SECOND | PROXIMAL_NEWTON | COORDINATES | WORKING_SET | ADMM,
+    "elastic net": ROWS | ACCELERATED_ROWS | DUAL_ROWS,
     "lasso, saddle point": PDHG,
     "lasso, denoiser": {"plug and play": lambda **k: jt.solvers.PlugAndPlay(**k)},
-    "l1 logistic": FIRST | ANDERSON | SECOND | PROXIMAL_NEWTON | COORDINATES,
-    "group lasso": FIRST | ANDERSON | SECOND | COORDINATES | ADMM,
+    "l1 logistic": FIRST | ANDERSON | QNING | SECOND | PROXIMAL_NEWTON | COORDINATES | WORKING_SET,
+    "group lasso": FIRST | ANDERSON | QNING | SECOND | COORDINATES | ADMM,
     "simplex least squares": FIRST
     | SECOND
     | AWAY
@@ -75,6 +85,7 @@ SUITABLE = {
     "TV denoising, three terms": {"Davis-Yin": lambda **k: jt.DavisYin(**k)},
     "TV denoising, two terms": {"Douglas-Rachford": lambda **k: jt.DouglasRachford(**k)},
     "Poisson inverse": FIRST
+    | QNING
     | BOUNDED
     | SECOND
     | {
@@ -107,11 +118,11 @@ SUITABLE = {
 SLOW = {
     "lasso": {"ISTA"},
     "l1 logistic": {"Anderson", "proximal Newton"},
-    "group lasso": {"FISTA", "Anderson", "semismooth Newton"},
+    "group lasso": {"FISTA", "Anderson", "QNing", "semismooth Newton"},
     "simplex least squares": {"pairwise Frank-Wolfe", "ADMM"},
     "nonnegative least squares": {"semismooth Newton"},
     "box program": {"FISTA", "ADMM"},
-    "Poisson inverse": {"semismooth Newton"},
+    "Poisson inverse": {"QNing", "semismooth Newton"},
     "D-optimal design": {"FISTA"},
     "multiclass SVM": {"FISTA"},
     "matrix completion": {"Anderson", "proximal Newton"},

@@ -49,6 +49,12 @@ def lasso(dtype: Any = jnp.float64) -> Case:
     return _with_gap(jt.Composite(jt.LinearModel(losses.Squared(), X, y), penalties.L1(0.3)), jnp.zeros(P, dtype))
 
 
+def elastic_net(dtype: Any = jnp.float64) -> Case:
+    X, y = _data(dtype)
+    problem = jt.Composite(jt.LinearModel(losses.Squared(), X, y), penalties.ElasticNet(0.3, 0.5))
+    return _with_gap(problem, jnp.zeros(P, dtype))
+
+
 def lasso_saddle(dtype: Any = jnp.float64) -> Case:
     """The lasso as `g(x) + h(X x)`."""
     X, y = _data(dtype)
@@ -280,6 +286,7 @@ def exponential_fit(dtype: Any = jnp.float64) -> Case:
 
 CASES: dict[str, Callable[..., Case]] = {
     "lasso": lasso,
+    "elastic net": elastic_net,
     "lasso, saddle point": lasso_saddle,
     "lasso, denoiser": lasso_denoised,
     "l1 logistic": logistic,

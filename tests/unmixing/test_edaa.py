@@ -12,7 +12,7 @@ import jaxopt_thoth as jt
 from jaxopt_thoth import unmixing
 from jaxopt_thoth.unmixing._archetype_starts import soft_vertices, uniform_start
 from jaxopt_thoth.unmixing._archetypes import ArchetypeSteps, entropic_archetypes, pixel_weights
-from jaxopt_thoth.unmixing._edaa import _edaa
+from jaxopt_thoth.unmixing._edaa import EnsemblePlan, run_ensemble
 from jaxopt_thoth.unmixing._ensemble_rules import consensus, least_coherent
 from jaxopt_thoth.unmixing._scaled_pixels import scale_pixels, ScaledPixels
 
@@ -235,18 +235,14 @@ def test_a_run_cut_short_says_so(pixels: np.ndarray) -> None:
 
 def test_temporaries_stay_below_the_scene() -> None:
     bands, count = 100, 6000
-    compiled = _edaa.lower(
+    compiled = run_ensemble.lower(
         jnp.ones((bands, count), jnp.float32),
         jnp.ones(count, bool),
         jax.random.key(0),
-        num_endmembers=3,
-        ensemble=10,
-        steps=ArchetypeSteps(5, 5, 5),
-        start="soft_vertices",
+        jnp.zeros((), jnp.float32),
+        plan=EnsemblePlan(3, 10, ArchetypeSteps(5, 5, 5), "soft_vertices", None, 2),
         selection="consensus",
         normalization="pixel_l2",
-        rank=None,
-        chunk=2,
         progress=None,
     ).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < bands * count * 4

@@ -247,6 +247,7 @@ def test_unmix_takes_every_extraction(rng, method):
     assert float(jnp.abs(rebuilt - pixels)[:, kept].max()) < 1e-6
 
 
+@pytest.mark.slow
 def test_samson(samson):
     pixels = pixel_l2(global_minmax(samson.pixels))
     scene = Scene(pixels, 95, 95, endmembers=samson.endmembers, abundances=samson.abundances, names=samson.names)

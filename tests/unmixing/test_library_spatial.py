@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import convolve
 
 from jaxopt_thoth import ADMM
 from jaxopt_thoth.penalties import Simplex, TotalVariation2D
@@ -65,6 +66,35 @@ def test_neighbor_means_are_weighted_means(rng):
     found = np.asarray(neighbor_means(jnp.asarray(maps)))
     np.testing.assert_allclose(found[0, 2, 3], np.sum(kernel * maps[0, 1:4, 2:5]) / kernel.sum())
     np.testing.assert_allclose(found[0, 0, 0], np.sum(kernel[1:, 1:] * maps[0, :2, :2]) / kernel.sum())
+
+
+def test_s2wsu_is_the_published_splitting(task):
+    # The three constraints as published, on D X itself and with all multipliers, for a library of unit scale.
+    pixels, library, _ = (np.asarray(a) for a in task)
+    library = library / np.sqrt(4 * np.mean(library**2))
+    strength, mu, floor, corner = 0.02, 0.5, 0.01, 0.5**0.5
+    kernel = np.array([[corner, 1, corner], [1, 0, 1], [corner, 1, corner]]) / (4 + 4 * corner)
+    inverse = np.linalg.inv(library.T @ library + 2 * np.eye(ATOMS))
+    x = inverse @ library.T @ pixels
+    fit, sparse, sign = library @ x, x, x
+    duals = [0 * fit, 0 * x, 0 * x]
+    for _ in range(4):
+        raw = sparse - duals[1]
+        near = np.stack([convolve(row.reshape(IMAGE), kernel, mode="constant").ravel() for row in raw])
+        weights = 1 / (floor + np.abs(near)) / np.linalg.norm(raw, axis=1, keepdims=True)
+        for _ in range(3):
+            x = inverse @ (library.T @ (fit + duals[0]) + sparse + duals[1] + sign + duals[2])
+            fit = (pixels + mu * (library @ x - duals[0])) / (1 + mu)
+            moved = x - duals[1]
+            sparse = np.sign(moved) * np.maximum(np.abs(moved) - strength / mu * weights, 0)
+            sign = np.maximum(x - duals[2], 0)
+            duals = [duals[0] - library @ x + fit, sparse - moved, duals[2] - x + sign]
+    settings = {"floor": floor, "reweightings": 4, "inner_steps": 3}
+    found = s2wsu(pixels, library, strength, image_shape=IMAGE, **settings).library_abundances
+    np.testing.assert_allclose(found, np.maximum(sparse, 0), atol=1e-9)
+    # Of no unit: spectra in percent.
+    other = s2wsu(100 * pixels, 100 * library, 1e4 * strength, image_shape=IMAGE, **settings).library_abundances
+    np.testing.assert_allclose(other, found, atol=1e-9)
 
 
 def test_superpixels_follow_the_spectra_and_stay_near_their_cell(rng):

@@ -1,0 +1,62 @@
+from typing import Any
+
+from ..losses import AbstractLoss
+from ..penalties import AbstractPenalty
+from ..solvers import AbstractSolver
+from ._classifier_base import LinearClassifier
+
+
+class LinearSVC(LinearClassifier):
+    """A support vector machine with half the squared hinge; the settings are those of `Classifier`.
+
+    `lambda_1 = 1 / (2 n C)` with the C of scikit-learn, whose squared hinge has no half.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxopt_thoth.linear_model import LinearSVC
+        >>> X, y = np.array([[-2.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1]
+        >>> print(LinearSVC().fit(X, y).predict([[-4.0], [2.0]]))
+        [0 1]
+    """
+
+    def __init__(
+        self,
+        penalty: str | AbstractPenalty | None = "l2",
+        loss: str | AbstractLoss = "sqhinge",
+        fit_intercept: bool = True,
+        verbose: bool = False,
+        lambda_1: float = 0.1,
+        lambda_2: float = 0.0,
+        lambda_3: float = 0.0,
+        solver: str | AbstractSolver = "auto",
+        tol: float = 1e-3,
+        duality_gap_interval: int = 10,
+        max_iter: int = 500,
+        limited_memory_qning: int = 20,
+        fista_restart: int = 50,
+        warm_start: bool = False,
+        n_threads: int = -1,
+        random_state: Any = 0,
+        dual: Any = None,
+        safe: bool = True,
+        class_weight: Any = None,
+    ):
+        self.penalty = penalty
+        self.loss = loss
+        self.fit_intercept = fit_intercept
+        self.verbose = verbose
+        self.lambda_1 = lambda_1
+        self.lambda_2 = lambda_2
+        self.lambda_3 = lambda_3
+        self.solver = solver
+        self.tol = tol
+        self.duality_gap_interval = duality_gap_interval
+        self.max_iter = max_iter
+        self.limited_memory_qning = limited_memory_qning
+        self.fista_restart = fista_restart
+        self.warm_start = warm_start
+        self.n_threads = n_threads
+        self.random_state = random_state
+        self.dual = dual
+        self.safe = safe
+        self.class_weight = class_weight
