@@ -31,6 +31,7 @@ _HEAD = "   epoch        primal          dual   gap (relative)"
 class LinearEstimator(BaseEstimator):
     """The base of the estimators of this room; the settings are those of `Classifier`."""
 
+    _sets_where_wide = False
     # The settings that some estimators leave out.
     loss: Any = "square"
     penalty: Any = "l2"
@@ -105,6 +106,8 @@ class LinearEstimator(BaseEstimator):
 
     def _solver_for(self, penalty: Any, num_features: int) -> Any:
         """The solver that the settings ask for; MISO needs a strongly convex problem, which Catalyst makes of any."""
+        if self._sets_where_wide and self.solver == "auto" and penalty == "l1" and num_features > WIDE:
+            return "cd"
         if self.solver == "svrg-uniform":
             return "svrg"
         if self.solver == "miso" and (self.fit_intercept or not strongly_convex(penalty)):

@@ -1,7 +1,6 @@
 from typing import Any
 
 from ..solvers import AbstractSolver
-from ._base import WIDE
 from ._classifier_base import LinearClassifier
 
 
@@ -21,6 +20,7 @@ class L1Logistic(LinearClassifier):
 
     loss = "logistic"
     penalty = "l1"
+    _sets_where_wide = True
 
     def __init__(
         self,
@@ -57,7 +57,3 @@ class L1Logistic(LinearClassifier):
         self.dual = dual
         self.safe = safe
         self.class_weight = class_weight
-
-    def _solver_for(self, penalty: Any, num_features: int) -> Any:
-        wide = num_features > WIDE and penalty == "l1"
-        return "cd" if wide and self.solver == "auto" else super()._solver_for(penalty, num_features)

@@ -1,7 +1,6 @@
 from typing import Any
 
 from ..solvers import AbstractSolver
-from ._base import WIDE
 from ._regression_base import LinearRegressor
 
 
@@ -20,6 +19,7 @@ class Lasso(LinearRegressor):
     """
 
     penalty = "l1"
+    _sets_where_wide = True
 
     def __init__(
         self,
@@ -52,7 +52,3 @@ class Lasso(LinearRegressor):
         self.fit_intercept = fit_intercept
         self.dual = dual
         self.safe = safe
-
-    def _solver_for(self, penalty: Any, num_features: int) -> Any:
-        wide = num_features > WIDE and penalty == "l1"
-        return "cd" if wide and self.solver == "auto" else super()._solver_for(penalty, num_features)

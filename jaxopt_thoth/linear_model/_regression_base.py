@@ -4,6 +4,8 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from ..losses import AbstractLoss
+from ..penalties import AbstractPenalty
+from ..solvers import AbstractSolver
 from ._base import LinearEstimator
 from ._terms import loss_of
 
@@ -43,7 +45,49 @@ class LinearRegressor(RegressorMixin, LinearEstimator):
         return self._scores(X)
 
 
-class LogLinkRegressor(LinearRegressor):
+class PlainRegressor(LinearRegressor):
+    """The base of the regressions whose loss has no setting."""
+
+    def __init__(
+        self,
+        penalty: str | AbstractPenalty | None = "l2",
+        fit_intercept: bool = True,
+        random_state: Any = 0,
+        lambda_1: float = 0.0,
+        lambda_2: float = 0.0,
+        lambda_3: float = 0.0,
+        solver: str | AbstractSolver = "auto",
+        tol: float = 1e-3,
+        duality_gap_interval: int = 10,
+        max_iter: int = 500,
+        limited_memory_qning: int = 20,
+        fista_restart: int = 50,
+        verbose: bool = False,
+        warm_start: bool = False,
+        n_threads: int = -1,
+        dual: Any = None,
+        safe: bool = True,
+    ):
+        self.penalty = penalty
+        self.fit_intercept = fit_intercept
+        self.random_state = random_state
+        self.lambda_1 = lambda_1
+        self.lambda_2 = lambda_2
+        self.lambda_3 = lambda_3
+        self.solver = solver
+        self.tol = tol
+        self.duality_gap_interval = duality_gap_interval
+        self.max_iter = max_iter
+        self.limited_memory_qning = limited_memory_qning
+        self.fista_restart = fista_restart
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.n_threads = n_threads
+        self.dual = dual
+        self.safe = safe
+
+
+class LogLinkRegressor(PlainRegressor):
     """The base of the regressions whose scores are logarithms of means, of one target."""
 
     _several_targets = False

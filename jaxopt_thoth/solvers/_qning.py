@@ -13,9 +13,9 @@ from ._base import AbstractSolver
 from ._secants import apply_inverse, blank_pairs, Pairs, push_pair
 from ._settings import count_setting, refuse_unrolling, tolerance_setting
 from ._smoothing import (
+    check_smoothed,
     outer_error,
     repeat,
-    require_convex,
     require_inner,
     smoothed,
     smoothing_and_convexity,
@@ -139,10 +139,7 @@ class QNing(AbstractSolver):
         self.max_steps = inner.max_steps if max_steps is None else count_setting(max_steps, "max_steps")
 
     def check(self, problem: Composite, params: Params) -> None:
-        require_convex(self, problem)
-        # By default a smoothing is zero only where the penalty is strongly convex already.
-        strength = jnp.ones(()) if self.smoothing is None else jnp.maximum(self.smoothing, 0)
-        self.inner.check(smoothed(problem, strength, params), params)
+        check_smoothed(self, problem, params)
 
     def init(self, problem: Composite, params: Params) -> QNingState:
         dtype = _tree.dtype_of(params)

@@ -41,6 +41,14 @@ def require_convex(outer: AbstractSolver, problem: Composite) -> None:
         )
 
 
+def check_smoothed(outer: Any, problem: Composite, params: Params) -> None:
+    """Raise where the penalty is not convex, or the inner solver cannot take the smoothed problem."""
+    require_convex(outer, problem)
+    # By default a smoothing is zero only where the penalty is strongly convex already.
+    strength = jnp.ones(()) if outer.smoothing is None else jnp.maximum(outer.smoothing, 0)
+    outer.inner.check(smoothed(problem, strength, params), params)
+
+
 def smoothing_setting(smoothing: ArrayLike | None) -> Scalar | None:
     """`smoothing` as a leaf, or None for the default; raises `ValueError` where it is known not to be finite."""
     if smoothing is None:

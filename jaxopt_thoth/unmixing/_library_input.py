@@ -7,7 +7,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from .. import _tree
 from .._result import RESULTS
 from ._checks import as_spectra, same_dtype
-from ._pixel_input import as_given, PixelInput, read_pixels
+from ._pixel_input import as_given, image_of, PixelInput, read_pixels
 from ._scene import Scene
 from ._unmixing import Unmixing
 
@@ -51,17 +51,7 @@ def read_library(
             raise ValueError(f"num_endmembers must be a static integer, got {num_endmembers!r}; pass an int.") from None
         if not 1 <= count <= atoms.shape[1]:
             raise ValueError(f"num_endmembers must be between 1 and {atoms.shape[1]} (atoms), got {count}.")
-    image = given.shape
-    if isinstance(pixels, Scene):
-        image = (pixels.height, pixels.width)
-    if image is None and image_shape is not None:
-        image = (int(image_shape[0]), int(image_shape[1]))
-    if spatial and image is None:
-        raise ValueError(
-            "image_shape is missing: pass (H, W) with a matrix of pixels, or a cube (H, W, L), or a Scene."
-        )
-    if image is not None and image[0] * image[1] != given.mask.size:
-        raise ValueError(f"image_shape {image} must hold all {given.mask.size} pixels.")
+    image = image_of(pixels, given, image_shape, needed=spatial)
     values = jnp.where(given.mask[None, :], given.values, 0)
     return LibraryInput(values, given.mask, atoms, image, given)
 

@@ -48,6 +48,26 @@ def read_pixels(pixels: ArrayLike | Scene, mask: ArrayLike | None = None) -> Pix
     return PixelInput(values, usable, shape)
 
 
+def image_of(
+    pixels: ArrayLike | Scene, given: PixelInput, image_shape: tuple[int, int] | None, *, needed: bool
+) -> tuple[int, int] | None:
+    """The image (H, W) that the pixels were given as or are said to be; None where nobody knows and it is not needed.
+
+    Raises:
+        ValueError: if it is missing though needed, or does not hold all pixels.
+    """
+    image = (pixels.height, pixels.width) if isinstance(pixels, Scene) else given.shape
+    if image is None and image_shape is not None:
+        image = (int(image_shape[0]), int(image_shape[1]))
+    if needed and image is None:
+        raise ValueError(
+            "image_shape is missing: pass (H, W) with a matrix of pixels, or a cube (H, W, L), or a Scene."
+        )
+    if image is not None and image[0] * image[1] != given.mask.size:
+        raise ValueError(f"image_shape {image} must hold all {given.mask.size} pixels.")
+    return image
+
+
 def as_given(unmixing: Unmixing, given: PixelInput) -> Unmixing:
     """The result with abundance maps (p, H, W) when a cube came in."""
     if given.shape is None:

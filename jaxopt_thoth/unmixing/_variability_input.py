@@ -7,7 +7,7 @@ from .. import _tree
 from .._result import RESULTS
 from ._alternate import Descent
 from ._mixing_model import read_supervised
-from ._pixel_input import as_given, PixelInput
+from ._pixel_input import as_given, image_of, PixelInput
 from ._scene import Scene
 from ._unmixing import Unmixing
 
@@ -36,17 +36,7 @@ def read_variability(
         ValueError: for arguments that do not fit each other, or an image shape that is missing or of another size.
     """
     given, spectra = read_supervised(pixels, endmembers, mask)
-    image = given.shape
-    if isinstance(pixels, Scene):
-        image = (pixels.height, pixels.width)
-    if image is None and image_shape is not None:
-        image = (int(image_shape[0]), int(image_shape[1]))
-    if spatial and image is None:
-        raise ValueError(
-            "image_shape is missing: pass (H, W) with a matrix of pixels, or a cube (H, W, L), or a Scene."
-        )
-    if image is not None and image[0] * image[1] != given.mask.size:
-        raise ValueError(f"image_shape {image} must hold all {given.mask.size} pixels.")
+    image = image_of(pixels, given, image_shape, needed=spatial)
     values = jnp.where(given.mask[None, :], given.values, 0)
     return VariabilityInput(values, given.mask, spectra, image, given)
 

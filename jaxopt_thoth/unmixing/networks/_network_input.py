@@ -8,7 +8,7 @@ from ... import _tree
 from ..._result import RESULTS
 from ..._types import IntScalar, Scalar
 from .._checks import check_count
-from .._pixel_input import as_given, PixelInput, read_pixels
+from .._pixel_input import as_given, image_of, PixelInput, read_pixels
 from .._scaled_pixels import Normalization, scale_pixels
 from .._scene import Scene
 from .._unmixing import Unmixing
@@ -66,16 +66,7 @@ def read_network(
             raise ValueError(f"num_endmembers must be at most the number of bands {bands}, got {num_endmembers}.")
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}.")
-    size = (pixels.height, pixels.width) if isinstance(pixels, Scene) else given.shape
-    if size is None and image_shape is not None:
-        size = (int(image_shape[0]), int(image_shape[1]))
-    if size is None and spatial:
-        raise ValueError(
-            "image_shape is missing: pass (H, W) with a matrix of pixels, or a cube (H, W, L), or a Scene."
-        )
-    size = size or (1, count)
-    if size[0] * size[1] != count:
-        raise ValueError(f"image_shape {size} must hold all {count} pixels.")
+    size = image_of(pixels, given, image_shape, needed=spatial) or (1, count)
     scaled = scale_pixels(given.values, normalization, given.mask)
     used = scaled.scale > 0
     values = jnp.where(used[None, :], given.values * scaled.scale[None, :], 0)
