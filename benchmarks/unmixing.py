@@ -2,8 +2,9 @@
 
 Samson, and simulated scenes of 64 x 64 pixels, 120 bands and 30 dB: pure pixels or none, three to nine endmembers,
 smooth and patchy maps, and fractions drawn apart for each pixel. Every method has one setting for all scenes. Five keys
-on a draw of each scene, ten on Samson: mean and worst over keys, and the ratio of the worst to the best. Then the choice among the runs of an ensemble: rank of the chosen run and excess of its angle over
-that of the best, for the consensus and for the published rule. Samson needs `samson.npz` in the data folder. `--quick`
+on a draw of each scene, ten on Samson: mean and worst over keys, and the ratio of the worst to the best. Then the
+choice among the runs of an ensemble: rank of the chosen run and excess of its angle over that of the best, for the
+consensus and for the published rule. Samson needs `samson.npz` in the data folder. `--quick`
 takes two keys and fewer kinds.
 """
 

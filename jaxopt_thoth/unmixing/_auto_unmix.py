@@ -3,6 +3,7 @@ from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
@@ -73,9 +74,23 @@ def auto_unmix(
         raise ValueError(
             f"num_endmembers must be between 2 and the number of bands {values.shape[0]}, got {num_endmembers}."
         )
+    # Here as well, since only known pixels are refused.
+    unit = scale_pixels(values, "pixel_l2", usable).scale
+    return as_given(_auto_unmix(values, usable, unit, key, num_endmembers, ensemble, progress), given)
+
+
+@partial(jax.jit, static_argnames=("num_endmembers", "ensemble", "progress"))
+def _auto_unmix(
+    values: Array,
+    usable: Array,
+    unit: Array,
+    key: PRNGKeyArray,
+    num_endmembers: int,
+    ensemble: int,
+    progress: Callable[[Any, Any], None] | None,
+) -> Unmixing:
     ideal = mixes_ideally(values, usable, num_endmembers)
-    flat, unit = (scale_pixels(values, name, usable).scale for name in ("perspective", "pixel_l2"))
-    scale = jnp.where(ideal, flat, unit)
+    scale = jnp.where(ideal, scale_pixels(values, "perspective", usable).scale, unit)
     found = edaa(
         values * scale[None, :],
         num_endmembers,
@@ -105,7 +120,7 @@ def auto_unmix(
 
     spectra, abundances, chosen, divided, mixed = lax.cond(ideal, in_own_unit, as_found, None)
     used = divided > 0
-    found = eqx.tree_at(
+    return eqx.tree_at(
         lambda u: (u.endmembers, u.abundances, u.weights, u.pixel_scale, u.diagnostics),
         found,
         (
@@ -116,4 +131,3 @@ def auto_unmix(
             {**diagnostics, "ideal": ideal, "simplex": mixed},
         ),
     )
-    return as_given(found, given)
