@@ -30,6 +30,11 @@ def squared_norm(x: Params) -> Scalar:
     return jax.tree.reduce(jnp.add, parts, jnp.zeros((), dtype_of(x)))
 
 
+def along_rows(values: Array, x: Array) -> Array:
+    """Values of the leading axes of `x`, in the rank of `x`."""
+    return values.reshape(values.shape + (1,) * (x.ndim - values.ndim))
+
+
 # Up to here the serial sums of a single pass lose less than a thousandth in float32, and cost no more than the passes.
 _ONE_PASS = 4096
 _TOGETHER = 4

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from .. import _tree
 from .._types import Scalar
 from ..operators import DenseOperator
 from ._problem import Problem
@@ -107,7 +108,7 @@ def _of_rows(design: Array, targets: Array, weights: Array, shift: Shift) -> Mom
     if shift.design is not None and shift.targets is not None:
         design, targets = design - shift.design[None, :], targets - shift.targets[None]
     weighted = weights[:, None] * design
-    weighted_targets = weights.reshape(-1, *[1] * (targets.ndim - 1)) * targets
+    weighted_targets = _tree.along_rows(weights, targets) * targets
     return Moments(
         jnp.sum(weights),
         jnp.sum(weighted, 0),

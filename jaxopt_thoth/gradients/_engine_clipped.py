@@ -45,12 +45,12 @@ def by_vmap(
     norms, keep = _norms(squares, mask)
     if needs_norms_only(rule):
         weights, clipped = _weights(rule, squares, norms, rebuild)
-        gradients = [_column(w.astype(g.dtype), g) * g for w, g in zip(weights, gradients, strict=True)]
+        gradients = [_tree.along_rows(w.astype(g.dtype), g) * g for w, g in zip(weights, gradients, strict=True)]
     else:
         gradients = jax.tree.leaves(jax.vmap(rule)(rebuild(gradients)))
         after = [jnp.sum(g * g, axis=tuple(range(1, g.ndim))) for g in gradients]
         clipped = _norms(after, None)[0] < norms
-    totals = [jnp.sum(jnp.where(_column(keep, g), g, 0), axis=0) for g in gradients]
+    totals = [jnp.sum(jnp.where(_tree.along_rows(keep, g), g, 0), axis=0) for g in gradients]
     return (totals, _counts(keep, clipped, mask)), _rows(norms, values, mask)
 
 
@@ -110,7 +110,3 @@ def _rows(norms: Array, values: Array, mask: Array | None) -> Rows:
     if mask is None:
         return norms, values
     return jnp.where(mask, norms, 0), jnp.where(mask, values, 0)
-
-
-def _column(a: Array, like: Array) -> Array:
-    return a.reshape(-1, *(1,) * (like.ndim - 1))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .. import _loop
+from .. import _loop, _tree
 from .._types import Params, Scalar
 from ._abstract_clipping import AbstractClipping
 from ._engine_clipped import accumulators, by_ghost, by_vmap, needs_norms_only, total_norms
@@ -81,7 +81,7 @@ class PerExample(eqx.Module):
             run = lambda part, inside: ((), task.gradients(part))
         gradients = in_chunks(run, task.batch, task.mask, self._chunk(engine, task))[1]
         if task.mask is not None:
-            gradients = [jnp.where(_column(task.mask, g), g, 0) for g in gradients]
+            gradients = [jnp.where(_tree.along_rows(task.mask, g), g, 0) for g in gradients]
         return task.rebuild(gradients)
 
     def norms(self, params: Params, *batch: Any, mask: Bool[Array, " n"] | None = None) -> Float[Array, " n"]:
@@ -287,7 +287,3 @@ def _check_mask(mask: Any, size: int) -> Array | None:
     if mask.shape != (size,):
         raise ValueError(f"mask must have shape ({size},), one entry an example, got {mask.shape}.")
     return mask
-
-
-def _column(a: Array, like: Array) -> Array:
-    return a.reshape(-1, *(1,) * (like.ndim - 1))

@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
+from .. import _tree
 from .._validate import concrete
 
 
@@ -35,4 +36,4 @@ def require_finite(targets: Shaped[Array, "..."], loss: str) -> None:
 
 def rows_like(weights: Float[Array, " n"], x: Shaped[Array, "n *k"]) -> Array:
     """Weights of rows spread over what each row holds."""
-    return jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (x.ndim - 1)), x.shape)
+    return jnp.broadcast_to(_tree.along_rows(weights, x), x.shape)

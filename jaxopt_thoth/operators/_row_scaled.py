@@ -3,6 +3,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from .. import _tree
 from ._as_operator import as_operator
 from ._base import AbstractOperator
 from ._dense import DenseOperator
@@ -65,4 +66,4 @@ class RowScaled(AbstractOperator):
 
 
 def _scaled(factors: Array, x: Array) -> Array:
-    return factors.reshape(factors.shape + (1,) * (x.ndim - 1)) * x
+    return _tree.along_rows(factors, x) * x

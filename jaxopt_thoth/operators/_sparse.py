@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .. import _tree
 from .._validate import concrete
 from ._base import AbstractOperator
 
@@ -154,4 +155,4 @@ def _entries(
 
 
 def _scale_rows(values: Array, x: Array) -> Array:
-    return values.reshape(values.shape + (1,) * (x.ndim - values.ndim)) * x
+    return _tree.along_rows(values, x) * x

@@ -95,14 +95,16 @@ class Standardized(AbstractOperator):
         return n * (_variances(self.design, actual, share) + (actual - self.means) ** 2) / self.scales**2
 
     def _divided(self, x: Array) -> Array:
-        return x / _like(self.scales, x)
+        return x / _tree.along_rows(self.scales, x)
 
     def _shifted(self, image: Array, divided: Array) -> Array:
         shift = jnp.matmul(self.means, divided, precision=jax.lax.Precision.HIGHEST)
         return image - jnp.broadcast_to(shift, image.shape)
 
     def _pulled(self, pulled: Array, x: Array) -> Array:
-        return (pulled - _like(self.means, pulled) * jnp.sum(x, 0, keepdims=True)) / _like(self.scales, pulled)
+        return (pulled - _tree.along_rows(self.means, pulled) * jnp.sum(x, 0, keepdims=True)) / _tree.along_rows(
+            self.scales, pulled
+        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -136,7 +138,3 @@ def _row(value: ArrayLike, name: str, width: int, dtype: Any) -> Array:
             f"{name} must be a number or have shape ({width},), one a column of design, got {array.shape}."
         )
     return jnp.broadcast_to(array, (width,))
-
-
-def _like(row: Array, x: Array) -> Array:
-    return row.reshape(row.shape + (1,) * (x.ndim - 1))

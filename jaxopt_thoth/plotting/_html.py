@@ -15,7 +15,7 @@ from ._fit import fitted_pixels, rebuilt_pixels
 from ._report import ordered_spectra
 from ._style import PALETTE, palette_bytes
 from ._tiles import ABUNDANCE_COLORS, RESIDUAL_COLORS
-from ._truth import endmember_names, in_truth_order
+from ._truth import endmember_names, presented
 
 
 # Bytes of stored maps and of stored spectra; text is a third longer, so that a page stays below some 13 MB.
@@ -78,14 +78,7 @@ def report_page(
         >>> page.startswith("<!DOCTYPE html>"), "http" in page
         (True, False)
     """
-    p = unmixing.num_endmembers
-    shapes = unmixing.endmembers.shape, unmixing.abundances.shape
-    if shapes != ((scene.num_bands, p), (p, scene.num_pixels)):
-        raise ValueError(
-            f"The estimate has endmembers {shapes[0]} and abundances {shapes[1]}, "
-            f"but the scene has {scene.num_bands} bands and {scene.num_pixels} pixels."
-        )
-    ordered = in_truth_order(scene, unmixing)
+    ordered, p = presented(scene, unmixing), unmixing.num_endmembers
     names = list(names or endmember_names(scene, p))
     size = f"{scene.height} \N{MULTIPLICATION SIGN} {scene.width} pixels, {scene.num_bands} bands"
     data, notes = _data(scene, ordered, names)

@@ -21,7 +21,7 @@ from ._tiles import (
     write_header,
     write_name,
 )
-from ._truth import endmember_names, in_truth_order
+from ._truth import endmember_names, presented
 
 
 if TYPE_CHECKING:
@@ -65,14 +65,7 @@ def report_figure(
         >>> estimate = jt.unmixing.unmix(scene, 3, method="vca+fclsu", key=jax.random.key(1))
         >>> report_figure(scene, estimate).savefig("report.png")
     """
-    p = unmixing.num_endmembers
-    shapes = unmixing.endmembers.shape, unmixing.abundances.shape
-    if shapes != ((scene.num_bands, p), (p, scene.num_pixels)):
-        raise ValueError(
-            f"The estimate has endmembers {shapes[0]} and abundances {shapes[1]}, "
-            f"but the scene has {scene.num_bands} bands and {scene.num_pixels} pixels."
-        )
-    ordered = in_truth_order(scene, unmixing)
+    ordered, p = presented(scene, unmixing), unmixing.num_endmembers
     endmembers = np.asarray(ordered.endmembers)
     maps = np.asarray(scene.to_map(ordered.abundances))
 

@@ -14,6 +14,18 @@ def true_count(scene: Scene) -> int | None:
     return None if scene.endmembers is None else scene.endmembers.shape[1]
 
 
+def presented(scene: Scene, unmixing: Unmixing) -> Unmixing:
+    """The estimate in the order of the truth; raises `ValueError` where it is not one of this scene."""
+    p = unmixing.num_endmembers
+    shapes = unmixing.endmembers.shape, unmixing.abundances.shape
+    if shapes != ((scene.num_bands, p), (p, scene.num_pixels)):
+        raise ValueError(
+            f"The estimate has endmembers {shapes[0]} and abundances {shapes[1]}, "
+            f"but the scene has {scene.num_bands} bands and {scene.num_pixels} pixels."
+        )
+    return in_truth_order(scene, unmixing)
+
+
 def in_truth_order(scene: Scene, unmixing: Unmixing) -> Unmixing:
     """The endmembers and abundances of an estimate in the order of the truth, the surplus last.
 

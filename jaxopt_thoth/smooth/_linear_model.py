@@ -72,7 +72,7 @@ class LinearModel(AbstractSmooth):
         """Values of the rows, each times its share in the mean."""
         if self.weights is None:
             return rows / self.num_rows
-        return rows * self.row_weights.reshape((-1,) + (1,) * (rows.ndim - 1))
+        return rows * _tree.along_rows(self.row_weights, rows)
 
     @property
     def has_full_domain(self) -> bool:

@@ -10,6 +10,7 @@ from .. import _tree
 from .._loop import while_loop
 from .._types import Params, Scalar
 from ..losses import AbstractLoss, Multinomial
+from ..losses._domain import rows_like
 from ..operators import DenseOperator
 from ..penalties import AbstractPenalty, LeastSquares, Quadratic as QuadraticPenalty, Zero
 from ..problems import Composite, SaddlePoint
@@ -26,27 +27,23 @@ class MeanLoss(AbstractPenalty):
     def value(self, x: Float[Array, "n *k"]) -> Scalar:
         losses = self.loss(x, self.targets)
         if self.weights is not None:
-            return jnp.sum(_rows_like(self.weights, losses) * losses)
+            return jnp.sum(rows_like(self.weights, losses) * losses)
         return jnp.sum(losses) / len(self.targets)
 
     def prox(self, x: Float[Array, "n *k"], step: ArrayLike) -> Float[Array, "n *k"]:
         if self.weights is not None:
-            return _loss_prox(self.loss, self.targets, x, _tree.match(step, x) * _rows_like(self.weights, x))
+            return _loss_prox(self.loss, self.targets, x, _tree.match(step, x) * rows_like(self.weights, x))
         return _loss_prox(self.loss, self.targets, x, _tree.match(step, x) / len(self.targets))
 
     def conjugate(self, dual: Float[Array, "n *k"]) -> Scalar:
         if self.weights is not None:
-            weights = _rows_like(self.weights, dual)
+            weights = rows_like(self.weights, dual)
             positive = weights > 0
             terms = self.loss.conjugate(dual / jnp.where(positive, weights, 1), self.targets)
             # A row without weight has the conjugate of zero.
             return jnp.sum(jnp.where(positive, weights * terms, jnp.where(dual == 0, 0, jnp.inf)))
         n = len(self.targets)
         return jnp.sum(self.loss.conjugate(n * dual, self.targets)) / n
-
-
-def _rows_like(weights: Array, x: Array) -> Array:
-    return jnp.broadcast_to(weights.reshape(weights.shape + (1,) * (x.ndim - 1)), x.shape)
 
 
 def _loss_prox(loss: AbstractLoss, targets: Array, x: Array, step: Array) -> Array:

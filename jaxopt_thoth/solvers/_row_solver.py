@@ -127,7 +127,7 @@ def row_slopes(model: LinearModel, indices: Array, params: Float[Array, "p *k"])
 
 def scale_rows(factors: Float[Array, " m"], rows: Float[Array, "m *k"]) -> Float[Array, "m *k"]:
     """Each row times its factor."""
-    return rows * factors.reshape(factors.shape + (1,) * (rows.ndim - 1))
+    return rows * _tree.along_rows(factors, rows)
 
 
 def once(batch: Draws, rows: Float[Array, "m *k"]) -> Float[Array, "m *k"]:

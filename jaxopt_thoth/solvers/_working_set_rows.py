@@ -85,16 +85,11 @@ def row_values(rows: AbstractPenalty, x: Float[Array, "m *k"], mask: Bool[Array,
     return jnp.sum(jnp.where(mask, found, 0))
 
 
-def spread(values: Float[Array, " m"], like: Float[Array, "m *k"]) -> Float[Array, "m *#k"]:
-    """One number a row, in the rank of an array of rows."""
-    return values.reshape(-1, *[1] * (like.ndim - 1))
-
-
 def violations(
     rows: AbstractPenalty, x: Float[Array, "m *k"], gradient: Float[Array, "m *k"], curvatures: Float[Array, " m"]
 ) -> Float[Array, " m"]:
     """Norm of each row of the prox-gradient residual, in the units of the gradient."""
-    lengths = spread(curvatures, x)
+    lengths = _tree.along_rows(curvatures, x)
     residual = lengths * (x - prox_rows(rows, x - gradient / lengths, 1 / curvatures))
     return jnp.abs(residual) if x.ndim == 1 else _tree.safe_sqrt(jnp.sum(residual**2, -1))
 
@@ -113,6 +108,6 @@ def vanishing_rows(
         return jnp.all(vanishes(correlation + radii[:, None] * ray), 1)
     if not plain.is_separable and not isinstance(plain, GroupLasso):
         return jnp.zeros(radii.shape, bool)
-    reach = spread(radii, correlation)
+    reach = _tree.along_rows(radii, correlation)
     found = vanishes(correlation + reach) & vanishes(correlation - reach)
     return found if correlation.ndim == 1 else jnp.all(found, 1)

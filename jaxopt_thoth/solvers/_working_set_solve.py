@@ -16,7 +16,7 @@ from ..problems import Composite
 from ..smooth import LinearModel
 from ._working_set_columns import AbstractColumns, TILE
 from ._working_set_inner import minimize_model
-from ._working_set_rows import row_values, rows_of, spread, violations
+from ._working_set_rows import row_values, rows_of, violations
 
 
 _NEWTON_STEPS = 30
@@ -124,7 +124,7 @@ def solve_set(
     members = jnp.minimum(work.slots, params.shape[0] - 1)
     rows = rows_of(problem.penalty, members, params.shape)
     inside = jnp.arange(work.slots.size, dtype=jnp.int32) < work.size
-    x = jnp.where(spread(inside, params), params[members], 0)
+    x = jnp.where(_tree.along_rows(inside, params), params[members], 0)
     stop = (work.size + TILE - 1) // TILE
 
     def gradient_at(image: Array) -> Array:
